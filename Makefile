@@ -1,0 +1,51 @@
+# make run | test | check | bench: each does all of its own set-up.
+SURVEY ?= surveys/default.toml
+SKY ?=
+PYTHON ?= python3
+EXTRAS ?= cpu,sandbox,embedded-db,hats,dev
+BIN := .venv/bin
+export SKY
+export PYTHONSAFEPATH := 1
+
+.PHONY: help setup run test unit check format bench clean model pipeline cluster schemas tests docs benchmarks surveys
+help:
+	@echo "make run [SURVEY=file.toml] [SKY=folder]   set up, then the main job"
+	@echo "make test     set up, then all tests        make unit    only the fast ones"
+	@echo "make check    format, lint, types, imports  make bench   the benchmark table (long)"
+	@echo "make clean    remove what make made (not the runs)"
+
+setup: .venv/installed
+
+.venv/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys, ensurepip; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "skymill needs Python 3.11 or newer with venv (Debian: apt-get install python3-venv)"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
+	@touch $@
+
+run: setup
+	$(BIN)/skymill run $(SURVEY)
+
+test: setup
+	$(BIN)/python -m pytest
+
+unit: setup
+	$(BIN)/python -m pytest tests/unit tests/architecture schemas model cluster pipeline
+
+check: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: setup
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: setup
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS),bench]'
+	$(BIN)/python benchmarks/table.py $(if $(SKY),--sky $(SKY))
+
+clean:
+	-$(BIN)/skymill db stop
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -1,0 +1,107 @@
+"""Feeding training from the cube against the same arrays in memory, one epoch each in turn.
+
+``python benchmarks/feed.py [CUBE]`` prints one row of a markdown table; without a cube a random one is made.
+"""
+
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from zarr.codecs import Crc32cCodec
+
+from model.batches import Batch, training_epochs
+from model.cubes import LabelledRows, labelled_rows, open_cube
+from model.presets import Preset, load_preset
+from model.threads import import_with_tensorflow
+from schemas.flags import Part
+
+ROWS, PIXELS, BLOCK, CHUNK, REPEATS = 4096, 64, 1024, 64, 5
+
+
+def make_cube(path: Path, rows: int = ROWS) -> str:
+    """Write a cube of noisy galaxies, stored as a real one is (decision 0003): a checksum, no compression."""
+    random = np.random.default_rng(0)
+    y, x = np.mgrid[:PIXELS, :PIXELS] - (PIXELS - 1) / 2
+    size = random.uniform(3, 10, rows)[:, None, None, None]
+    light = 200 * np.exp(-((x * x + y * y)[..., None]) / (2 * size**2))
+    columns = {
+        "image": (light + random.integers(0, 10, (rows, PIXELS, PIXELS, 3))).astype("u1"),
+        "status": np.ones(rows, "u1"),
+        "split": np.where(np.arange(rows) % 8, 0, 1).astype("u1"),
+        "label": random.uniform(0.01, 0.3, rows).astype("f4"),
+        "id": np.arange(rows).astype("u8"),
+        "ra": random.uniform(0, 360, rows),
+        "dec": random.uniform(-90, 90, rows),
+    }
+    group = zarr.open_group(path, mode="w", zarr_format=3)
+    for name, data in columns.items():
+        rest = data.shape[1:]
+        array = group.create_array(
+            name,
+            shape=data.shape,
+            dtype=data.dtype,
+            chunks=(CHUNK if rest else BLOCK, *rest),
+            shards=(BLOCK, *rest),
+            compressors=[Crc32cCodec()],
+        )
+        array[:] = data
+    group.attrs.update(
+        rows=rows, rows_per_block=BLOCK, rows_per_chunk=CHUNK, arcsec_per_pixel=0.396, bands=["i", "r", "g"]
+    )
+    return str(path)
+
+
+def from_cube(machine: Any, part: LabelledRows, batches: Iterator[Batch]) -> float:
+    """Learn one epoch from the cube; return images a second."""
+    started = time.perf_counter()
+    for batch in batches:
+        machine.learn(batch.images, batch.labels, float(len(batch.rows)))
+    return len(part.rows) / (time.perf_counter() - started)
+
+
+def from_memory(machine: Any, images: np.ndarray, part: LabelledRows, preset: Preset, epoch: int) -> float:
+    """Learn one epoch from an array that holds the same images; return images a second."""
+    batch, order = preset["training"]["batch"], np.random.default_rng(epoch).permutation(len(images))
+    started = time.perf_counter()
+    for first in range(0, len(order), batch):
+        chosen = order[first : first + batch]
+        machine.learn(images[chosen], part.labels[chosen], float(len(chosen)))
+    return len(images) / (time.perf_counter() - started)
+
+
+def main() -> None:
+    training = import_with_tensorflow("model.training", threads=1)
+    with tempfile.TemporaryDirectory() as folder:
+        path = sys.argv[1] if len(sys.argv) > 1 else make_cube(Path(folder) / "cube.zarr")
+        cube, preset = open_cube(path), load_preset("light")
+        part = labelled_rows(cube)[Part.TRAIN]
+        images = cube.read("image")[part.rows]
+        machine = training.assemble(preset, cube, 1)
+        feed = training_epochs(
+            cube,
+            part,
+            batch=preset["training"]["batch"],
+            seed=1,
+            epochs=range(REPEATS + 1),
+            turn=preset["input"]["symmetries"],
+        )
+        with feed as epochs:
+            rates = [
+                (from_cube(machine, part, next(epochs)), from_memory(machine, images, part, preset, i))
+                for i in range(REPEATS + 1)
+            ][1:]  # the first epoch compiles, and waits for its first block
+    ours, memory = (statistics.median(column) for column in zip(*rates, strict=True))
+    ratio = statistics.median(a / b for a, b in rates)
+    print(
+        f"| feed training from the cube | {ours:.0f} images/s | {memory:.0f} in memory | {ratio:.2f} | ≥ 0.95 |"
+    )
+
+
+if __name__ == "__main__":
+    main()

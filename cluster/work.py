@@ -1,0 +1,54 @@
+"""What a worker does with a task: find the function by its name, run it, time it.
+
+Functions travel by name (``package.module:function``), so that the driver never has to import what only
+workers need, TensorFlow above all.
+"""
+
+import importlib
+import os
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Task:
+    """One call of `work` with `arguments`; `key` names it in logs, `attempt` fences its result."""
+
+    key: str
+    work: str
+    arguments: dict[str, Any] = field(default_factory=dict, hash=False)
+    attempt: int = 1
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a task: a value, or an error."""
+
+    task: Task
+    value: Any = None
+    error: BaseException | None = None
+
+
+def find(work: str) -> Callable[..., Any]:
+    """Return the function that ``package.module:function`` names.
+
+    Examples
+    --------
+    >>> find("os.path:basename")("a/b")
+    'b'
+    """
+    module, _, name = work.partition(":")
+    function = getattr(importlib.import_module(module), name)
+    return function  # type: ignore[no-any-return]
+
+
+def perform(work: str, arguments: dict[str, Any]) -> Any:
+    """Run one task in this process."""
+    return find(work)(**arguments)
+
+
+def whoami() -> str:
+    """Return ``host:pid`` of this process."""
+    return f"{socket.gethostname()}:{os.getpid()}"

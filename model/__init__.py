@@ -1,0 +1,1 @@
+"""What learns: networks, heads, losses, metrics, batches, training, prediction, bundles and presets."""

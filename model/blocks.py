@@ -1,0 +1,190 @@
+"""The parts networks are made of, written with `keras.ops` only, each with explicit seeds."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+_BRIGHTNESS_FLOOR = 0.03
+"""Added to brightness (in [0, 1]) before a logarithm: about the noise of an SDSS JPEG."""
+
+
+_APERTURE = 0.35
+"""Standard deviation of the Gaussian window of the moments, in units of half the image's side."""
+
+
+class Seeds:
+    """Hands out one seed after another, so that no initializer or dropout draws from a global generator."""
+
+    def __init__(self, seed: int) -> None:
+        self._state = np.random.SeedSequence([3, seed])
+
+    def __call__(self) -> int:
+        """Return the next seed."""
+        return int(self._state.spawn(1)[0].generate_state(1, np.uint32)[0] >> 1)
+
+
+class InputMaps(layers.Layer):
+    """Turn stored pixels, 0 to 255, into what the network sees.
+
+    ``unit`` is pixel / 255. ``colour`` appends the logarithmic ratio of each two neighbouring bands, which
+    for an asinh-stretched JPEG is close to a colour where a galaxy is bright, and to zero in the sky.
+
+    Parameters
+    ----------
+    maps : str
+        ``unit`` or ``colour``.
+    axis : int
+        The axis of the bands: -1, or 1 for images ``(batch, band, y, x)``.
+    """
+
+    def __init__(self, maps: str, *, axis: int = -1, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.maps, self.axis = maps, axis
+
+    def call(self, images: Any) -> Any:
+        """Return the float maps of `images`, along the axis of the bands."""
+        unit = ops.cast(images, self.compute_dtype) / 255.0
+        if self.maps == "unit":
+            return unit
+        bands = ops.split(ops.log(unit + _BRIGHTNESS_FLOOR), images.shape[self.axis], axis=self.axis)
+        colours = [first - second for first, second in pairwise(bands)]
+        return ops.concatenate([unit, *colours], axis=self.axis)
+
+
+class Halve(layers.Layer):
+    """Average images ``(batch, band, y, x)`` over 2x2 pixels; an odd last row and column are dropped.
+
+    Slices are several times faster on a CPU than the pooling operation.
+    """
+
+    def call(self, images: Any) -> Any:
+        """Return float images of half the side."""
+        bands, half = images.shape[1], images.shape[-1] // 2
+        images = ops.cast(images, self.compute_dtype)[..., : 2 * half, : 2 * half]
+        pairs = ops.reshape(images, (-1, bands, half, 2, 2 * half))
+        pairs = ops.reshape(pairs[:, :, :, 0] + pairs[:, :, :, 1], (-1, bands, half, half, 2))
+        return (pairs[..., 0] + pairs[..., 1]) * 0.25
+
+
+class RadialProfile(layers.Layer):
+    """How bright, how coloured and how lumpy an image is in rings around its centre.
+
+    The rings are round, and a second time elliptical: of the axis ratio and position angle given by the
+    second moments of the central light, at equal area. Of each map a ring gives the mean and the logarithm
+    of the deviation; of each band besides the logarithm of the mean, its differences to the neighbouring
+    bands, and the logarithm of the texture: the deviation of what a 3x3 average takes away. The result does
+    not change when the image is turned by 90° or mirrored. Appended are the logarithms of the moments' size
+    and area, and the ellipticity.
+
+    Parameters
+    ----------
+    rings : int
+        Number of rings from the centre to the middle of the image's edge; each reaches linearly into its
+        neighbours.
+    bands : int
+        The first `bands` maps are brightnesses; their mean is the light the moments are taken of.
+    """
+
+    def __init__(self, rings: int, bands: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.rings, self.bands = rings, bands
+
+    def build(self, input_shape: Any) -> None:
+        """Lay out the coordinates, in units of half the image's side."""
+        side = input_shape[-1]
+        axis = (np.arange(side, dtype=np.float32) - (side - 1) / 2) / (side / 2)
+        y, x = (grid.ravel() for grid in np.meshgrid(axis, axis, indexing="ij"))
+        self._quadratic = np.stack([x * x, y * y, x * y], axis=-1).astype(np.float32)
+        self._aperture = np.exp(-(x * x + y * y) / (2 * _APERTURE**2)).astype(np.float32)
+        self._reach = np.arange(1, self.rings + 1, dtype=np.float32) + 0.5
+        self._round = np.clip(self._reach - np.hypot(x, y)[:, None] * self.rings, 0, 1).astype(np.float32)
+        self.built = True
+
+    def call(self, maps: Any) -> Any:
+        """Return ``(batch, 2 * rings * (2 * map + 3 * bands - 1) + 3)`` features of ``(batch, map, y, x)``."""
+        brightness = maps[:, : self.bands]
+        seen = ops.concatenate([maps, brightness - _smooth(brightness)], axis=1)
+        pixels = ops.reshape(seen, (-1, seen.shape[1], seen.shape[2] * seen.shape[3]))
+        moments = self._moments(pixels)
+        summed = ops.concatenate([pixels, pixels * pixels, ops.ones_like(pixels[:, :1])], axis=1)
+        apertures = (
+            ops.matmul(summed, self._round),
+            ops.matmul(summed, self._elliptical(moments)),
+        )
+        return ops.concatenate([*map(self._profile, apertures), _shape(moments)], axis=-1)
+
+    def _profile(self, apertures: Any) -> Any:
+        mean, deviation = _mean_and_deviation(apertures)
+        maps = mean.shape[1] - self.bands  # the last ones are the textures, whose mean is close to zero
+        light = ops.log(mean[:, : self.bands] + _BRIGHTNESS_FLOOR)
+        colour = light[:, :-1] - light[:, 1:]
+        parts = [mean[:, :maps], light, colour, ops.log(deviation)]
+        return ops.reshape(ops.concatenate(parts, axis=1), (-1, sum(p.shape[1] for p in parts) * self.rings))
+
+    def _moments(self, pixels: Any) -> Any:
+        light = (ops.mean(pixels[:, : self.bands], axis=1) * self._aperture) ** 2
+        total = ops.sum(light, axis=1, keepdims=True) + 1e-3
+        floor = np.array([1e-4, 1e-4, 0], np.float32)
+        return ops.matmul(light, self._quadratic) / total + floor
+
+    def _elliptical(self, moments: Any) -> Any:
+        xx, yy, xy = (moments[:, i : i + 1] for i in range(3))
+        area = ops.sqrt(ops.maximum(xx * yy - xy * xy, 1e-8))
+        form = ops.concatenate([yy / area, xx / area, -2 * xy / area], axis=-1)
+        squared = ops.matmul(form, self._quadratic.T)
+        radius = ops.sqrt(ops.maximum(squared, 1e-8)) * self.rings
+        return ops.clip(self._reach - radius[..., None], 0.0, 1.0)
+
+
+def _smooth(images: Any) -> Any:
+    """Average images ``(batch, band, y, x)`` over 3x3 pixels, the edge mirrored."""
+    wide = ops.pad(images, ((0, 0), (0, 0), (1, 1), (1, 1)), mode="symmetric")
+    rows = wide[:, :, :-2] + wide[:, :, 1:-1] + wide[:, :, 2:]
+    return (rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:]) / 9.0
+
+
+def _mean_and_deviation(apertures: Any) -> Any:
+    """Turn sums in growing apertures, of the maps, their squares and one, into each ring's mean and deviation.
+
+    The difference of two apertures with a linear edge is a ring that reaches linearly into its neighbours.
+    Both are ``(batch, map, ring)``.
+    """
+    first, rest = apertures[..., :1], apertures[..., 1:] - apertures[..., :-1]
+    sums = ops.concatenate([first, rest], axis=-1)
+    maps = sums.shape[1] // 2
+    means = sums[:, :-1] / (sums[:, -1:] + 1e-3)
+    mean, square = means[:, :maps], means[:, maps:]
+    return mean, ops.sqrt(ops.maximum(square - mean * mean, 0.0) + 1e-5)
+
+
+def _shape(moments: Any) -> Any:
+    xx, yy, xy = (moments[:, i] for i in range(3))
+    trace, area = xx + yy, ops.maximum(xx * yy - xy * xy, 1e-8)
+    ellipticity = ops.sqrt((xx - yy) ** 2 + 4 * xy * xy) / trace
+    return ops.stack([ops.log(trace), ops.log(area), ellipticity], axis=-1)
+
+
+def conv_unit(x: Any, *, kernel: int, filters: int, l2: float, seeds: Seeds, synchronized: bool) -> Any:
+    """Apply one convolution, batch normalisation and ReLU."""
+    x = layers.Conv2D(
+        filters,
+        kernel,
+        padding="same",
+        kernel_initializer=keras.initializers.GlorotUniform(seeds()),
+        kernel_regularizer=keras.regularizers.L2(l2) if l2 else None,
+    )(x)
+    return layers.ReLU()(layers.BatchNormalization(synchronized=synchronized)(x))
+
+
+def perceptron(x: Any, hidden: Sequence[int], *, dropout: float, seeds: Seeds) -> Any:
+    """Apply dense layers with GELU, a dropout before each."""
+    for width in hidden:
+        if dropout:
+            x = layers.Dropout(dropout, seed=seeds())(x)
+        initializer = keras.initializers.GlorotUniform(seeds())
+        x = layers.Dense(width, activation="gelu", kernel_initializer=initializer)(x)
+    return x

@@ -1,0 +1,124 @@
+"""Bundles: a trained network as a folder that can be moved, checked and used years later.
+
+``weights.skt`` (named arrays), ``preset.json``, ``geometry.json``, ``metrics.json``, ``history.json``,
+``run.json`` (the provenance given) and ``manifest.json`` (SHA-256 of each file, and the digest). The digest
+names the content: weights, preset and geometry, never time or place.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from model.cubes import Geometry, geometry_from_dict
+from model.presets import Preset, preset_from_dict
+from model.tensors import pack, sync_folder, unpack, write_durably
+from schemas.errors import ModelError
+
+_WEIGHTS, _MANIFEST, _FORMAT = "weights.skt", "manifest.json", 1
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle as read: ``weights`` in the network's own order."""
+
+    path: str
+    digest: str
+    preset: Preset
+    geometry: Geometry
+    target: str
+    weights: tuple[NDArray[Any], ...]
+    metrics: Mapping[str, Any]
+    history: Sequence[Mapping[str, float]]
+    run: Mapping[str, Any]
+
+
+def write_bundle(
+    folder: Path,
+    weights: Sequence[NDArray[Any]],
+    preset: Preset,
+    geometry: Geometry,
+    facts: Mapping[str, Any],
+) -> str:
+    """Write a bundle to `folder` and return its digest.
+
+    Parameters
+    ----------
+    folder : Path
+        A staging folder; files of the same names are replaced.
+    weights : sequence of ndarray
+        In the network's own order.
+    preset, geometry
+        What rebuilds the network.
+    facts : Mapping
+        ``target``, ``metrics``, ``history`` and ``run``.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    files = {
+        _WEIGHTS: pack({f"{i:04d}": array for i, array in enumerate(weights)}),
+        "preset.json": _json(preset.as_dict()),
+        "geometry.json": _json(geometry.as_dict()),
+        **{f"{name}.json": _json(facts[name]) for name in ("metrics", "history", "run")},
+    }
+    digest = _digest(files)
+    for name, data in files.items():
+        write_durably(folder / name, data)
+    manifest = {
+        "format": _FORMAT,
+        "digest": digest,
+        "target": facts["target"],
+        "sha256": {name: hashlib.sha256(data).hexdigest() for name, data in sorted(files.items())},
+    }
+    write_durably(folder / _MANIFEST, _json(manifest))
+    sync_folder(folder.parent)
+    return digest
+
+
+def load_bundle(path: str | Path) -> Bundle:
+    """Read the bundle at `path`, every file checked.
+
+    Raises
+    ------
+    ModelError
+        There is no bundle, or a file of it is missing or changed.
+    """
+    folder = Path(path)
+    remedy = "train again, or restore the bundle from a copy"
+    try:
+        manifest = json.loads((folder / _MANIFEST).read_text())
+        files = {name: (folder / name).read_bytes() for name in manifest["sha256"]}
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(f"{folder} is not a whole bundle: {error}", remedy) from error
+    for name, data in files.items():
+        if hashlib.sha256(data).hexdigest() != manifest["sha256"][name]:
+            raise ModelError(f"{folder / name} is damaged: its SHA-256 is not that of the manifest", remedy)
+    if manifest["digest"] != _digest(files):
+        raise ModelError(f"{folder / _MANIFEST} is damaged: its digest is not that of the files", remedy)
+    arrays, _ = unpack(files[_WEIGHTS], name=str(folder / _WEIGHTS))
+    values = {name: json.loads(data) for name, data in files.items() if name.endswith(".json")}
+    return Bundle(
+        path=str(folder),
+        digest=manifest["digest"],
+        preset=preset_from_dict(values["preset.json"]),
+        geometry=geometry_from_dict(values["geometry.json"]),
+        target=manifest["target"],
+        weights=tuple(arrays[name] for name in sorted(arrays)),
+        metrics=values["metrics.json"],
+        history=values["history.json"],
+        run=values["run.json"],
+    )
+
+
+def _digest(files: Mapping[str, bytes]) -> str:
+    whole = hashlib.sha256()
+    for name in (_WEIGHTS, "preset.json", "geometry.json"):
+        whole.update(hashlib.sha256(files[name]).digest())
+    return whole.hexdigest()
+
+
+def _json(value: Any) -> bytes:
+    return (json.dumps(value, indent=1, sort_keys=True) + "\n").encode()

@@ -1,0 +1,182 @@
+"""Reading a cube: what it is, which rows can be used, and its blocks one after the other, read ahead."""
+
+import queue
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+from schemas import arrays
+from schemas.errors import ModelError, StoreError
+from schemas.flags import Part, Status
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """What an image of the cube is; a bundle can only be used on cubes of its own geometry."""
+
+    pixels: int
+    bands: tuple[str, ...]
+    arcsec_per_pixel: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the geometry as JSON-able values."""
+        return {**asdict(self), "bands": list(self.bands)}
+
+
+def geometry_from_dict(values: dict[str, Any]) -> Geometry:
+    """Return the geometry `Geometry.as_dict` described."""
+    return Geometry(int(values["pixels"]), tuple(values["bands"]), float(values["arcsec_per_pixel"]))
+
+
+@dataclass(frozen=True)
+class Cube:
+    """An open cube."""
+
+    path: str
+    group: zarr.Group
+    geometry: Geometry
+    rows: int
+    rows_per_block: int
+    rows_per_chunk: int
+
+    def array(self, name: str) -> Any:
+        """Return the array `name` itself."""
+        return self.group[name]
+
+    def read(self, name: str, start: int = 0, stop: int | None = None) -> Array:
+        """Return rows `start` to `stop` (exclusive) of the array `name`.
+
+        Raises
+        ------
+        StoreError
+            The array cannot be read.
+        """
+        try:
+            return np.asarray(self.array(name)[start : self.rows if stop is None else stop])
+        except (KeyError, OSError, ValueError, RuntimeError) as error:
+            raise StoreError(
+                f"cannot read rows {start} to {stop} of array {name!r} of the cube {self.path}: {error}",
+                "run `skymill verify --repair`, which fetches damaged blocks again",
+            ) from error
+
+
+def open_cube(path: str) -> Cube:
+    """Open the cube at `path` for reading.
+
+    Raises
+    ------
+    StoreError
+        There is no cube, or it lacks what a cube has.
+    """
+    try:
+        group = zarr.open_group(path, mode="r", zarr_format=3)
+        image: Any = group[arrays.IMAGE.name]
+        attributes: dict[str, Any] = dict(group.attrs)
+        geometry = Geometry(
+            int(image.shape[1]), tuple(attributes["bands"]), float(attributes["arcsec_per_pixel"])
+        )
+        sizes = (int(image.shape[0]), int(attributes["rows_per_block"]), int(attributes["rows_per_chunk"]))
+    except (KeyError, OSError, ValueError, IndexError, TypeError) as error:
+        raise StoreError(
+            f"{path} is not a cube: {error or type(error).__name__}",
+            "run the fetch stage, or give the path of a cube that skymill wrote",
+        ) from error
+    if image.ndim != 4 or image.shape[1] != image.shape[2] or image.shape[3] != len(geometry.bands):
+        raise StoreError(
+            f"{path}: expected square images (row, y, x, band) with {len(geometry.bands)} bands, "
+            f"found {image.shape}",
+            "give the path of a cube that skymill wrote",
+        )
+    return Cube(path, group, geometry, *sizes)
+
+
+@dataclass(frozen=True)
+class LabelledRows:
+    """The usable rows of one part of the split, ascending, and their labels."""
+
+    rows: NDArray[np.int64]
+    labels: NDArray[np.float32]
+
+    def within(self, low: float, high: float) -> "LabelledRows":
+        """Return those with a label in [low, high]."""
+        keep = (self.labels >= low) & (self.labels <= high)
+        return LabelledRows(self.rows[keep], self.labels[keep])
+
+
+def labelled_rows(cube: Cube) -> dict[Part, LabelledRows]:
+    """Return the rows of the train, validation and test part that were fetched well and have a label.
+
+    Raises
+    ------
+    ModelError
+        The cube has no label at all.
+    """
+    labels = cube.read(arrays.LABEL.name).astype(np.float32)
+    split, status = cube.read(arrays.SPLIT.name), cube.read(arrays.STATUS.name)
+    if not np.isfinite(labels).any():
+        raise ModelError(
+            f"none of the {cube.rows} rows of {cube.path} has a label",
+            "name a column with values as target.column, and a sample that has it as training.sample",
+        )
+    usable = np.isfinite(labels) & (status == Status.OK)
+    parts = {}
+    for part in (Part.TRAIN, Part.VALIDATION, Part.TEST):
+        rows = np.flatnonzero(usable & (split == part)).astype(np.int64)
+        parts[part] = LabelledRows(rows, labels[rows])
+    return parts
+
+
+@contextmanager
+def read_ahead(read: Callable[[Any], Any], requests: Iterable[Any]) -> Iterator[Iterator[Any]]:
+    """Call `read` for each request in one background thread, one result ahead of who takes them.
+
+    At most one finished result waits while the next is being read. The thread has ended when the context is
+    left, on whatever way; an error of `read` is raised where its result would have been taken.
+    """
+    results: queue.Queue[tuple[str, Any]] = queue.Queue(maxsize=1)
+    wanted = threading.Semaphore(1)
+    closing = threading.Event()
+
+    def work() -> None:
+        try:
+            for request in requests:
+                wanted.acquire()
+                if closing.is_set():
+                    return
+                results.put(("result", read(request)))
+        except BaseException as error:
+            results.put(("error", error))
+        else:
+            results.put(("end", None))
+
+    def take() -> Iterator[Any]:
+        while True:
+            kind, value = results.get()
+            if kind == "end":
+                return
+            if kind == "error":
+                raise value
+            wanted.release()
+            yield value
+
+    thread = threading.Thread(target=work, name="cube-reader", daemon=True)
+    thread.start()
+    try:
+        yield take()
+    finally:
+        closing.set()
+        wanted.release()
+        while thread.is_alive():
+            try:
+                results.get(timeout=0.05)
+            except queue.Empty:
+                pass
+        thread.join()

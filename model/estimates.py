@@ -1,0 +1,87 @@
+"""From a head's answer to a redshift, its uncertainty and flags. NumPy only."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.flags import PredictionFlag
+
+Array = NDArray[Any]
+
+_SECOND_PEAK = 0.5
+_WIDE = 0.1
+
+
+@dataclass(frozen=True)
+class Estimates:
+    """What is said of n objects: ``z``, ``error``, ``flags`` ``(n,)`` and ``pdf`` ``(n, bins)`` or None.
+
+    ``error`` is the standard deviation of the PDF; NaN for a head without one.
+    """
+
+    z: Array
+    error: Array
+    flags: Array
+    pdf: Array | None
+
+
+def bin_edges(head: Mapping[str, Any]) -> Array:
+    """Return the edges of the bins of a PDF head, ``(bins + 1,)``.
+
+    >>> bin_edges({"z_min": 0.0, "z_max": 0.4, "bins": 2}).tolist()
+    [0.0, 0.2, 0.4]
+    """
+    return np.linspace(head["z_min"], head["z_max"], head["bins"] + 1)
+
+
+def estimate(answer: Array, head: Mapping[str, Any]) -> Estimates:
+    """Read the answer of `model.heads.summarise`: ``(n, 1)`` values, or ``(n, bins)`` probabilities."""
+    if head["kind"] == "scalar":
+        z = np.asarray(answer[:, 0], np.float32)
+        flags = np.where(np.isfinite(z), 0, int(PredictionFlag.NOT_FINITE)).astype(np.int32)
+        return Estimates(
+            np.where(np.isfinite(z), z, np.float32(np.nan)), np.full_like(z, np.nan), flags, None
+        )
+    edges = bin_edges(head)
+    pdf = np.asarray(answer, np.float64)
+    middle = (edges[1:] + edges[:-1]) / 2
+    mean = (pdf * middle).sum(1)
+    variance = (pdf * (middle - mean[:, None]) ** 2).sum(1) + np.diff(edges).mean() ** 2 / 12
+    error = np.sqrt(variance)
+    z = mean if head["estimate"] == "mean" else median_of(pdf, edges)
+    return Estimates(z.astype(np.float32), error.astype(np.float32), _flags(pdf, z, error, edges), answer)
+
+
+def median_of(pdf: Array, edges: Array) -> Array:
+    """Return the z at which each cumulative PDF passes one half, linear in a bin."""
+    cumulative = np.cumsum(pdf, axis=1)
+    place = np.minimum((cumulative < 0.5).sum(1), pdf.shape[1] - 1)
+    rows = np.arange(len(pdf))
+    below = cumulative[rows, place] - pdf[rows, place]
+    share = np.clip((0.5 - below) / np.maximum(pdf[rows, place], 1e-12), 0, 1)
+    return np.asarray(edges[place] + share * np.diff(edges)[place])
+
+
+def _flags(pdf: Array, z: Array, error: Array, edges: Array) -> Array:
+    flags = np.zeros(len(pdf), np.int32)
+    flags[(z < edges[1]) | (z > edges[-2])] |= PredictionFlag.EDGE
+    flags[_has_second_peak(pdf)] |= PredictionFlag.MULTIMODAL
+    flags[error > _WIDE * (1 + z)] |= PredictionFlag.WIDE
+    flags[~np.isfinite(z)] = PredictionFlag.NOT_FINITE
+    return flags
+
+
+def _has_second_peak(pdf: Array) -> Array:
+    """Say which PDFs have a second maximum at least half as high as the first, with a dip between them.
+
+    A dip is a bin below half of the lower of the highest values on its two sides, so that a ripple on a broad
+    peak is not called a second one.
+    """
+    left = np.maximum.accumulate(pdf, axis=1)
+    right = np.maximum.accumulate(pdf[:, ::-1], axis=1)[:, ::-1]
+    lower = np.minimum(left, right)
+    dip = (lower >= _SECOND_PEAK * left[:, -1:]) & (pdf < _SECOND_PEAK * lower)
+    return np.asarray(dip.any(1))

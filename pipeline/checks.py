@@ -1,0 +1,124 @@
+"""What may stop a run before it has cost anything: each check names the remedy."""
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+from model.metrics import DEFINITIONS
+from model.presets import load_preset
+from pipeline.mill import Mill
+from pipeline.sources.sample_sql import SampleSql
+from schemas.config import RunFile
+from schemas.errors import PlanError, SkymillError, SourceError, StoreError
+from schemas.flags import Status
+from schemas.records import Receipt
+
+
+def check(run_file: RunFile) -> None:
+    """Find all that is wrong with a run before anything is asked of a server.
+
+    Raises
+    ------
+    PlanError, ModelError
+        If a sample's SQL, the target, the preset or the definition of the metrics will not do.
+    """
+    faults: list[SkymillError] = []
+    for look in (_check_samples, _check_model, _check_definition):
+        try:
+            look(run_file)
+        except SkymillError as error:
+            faults.append(error)
+    if len(faults) == 1:
+        raise faults[0]
+    if faults:
+        listed = "\n".join(f"  {fault.message}; {fault.remedy}" for fault in faults)
+        raise PlanError(f"the run has {len(faults)} faults:\n{listed}", "mend what is named above")
+
+
+def _check_samples(run_file: RunFile) -> None:
+    for name in run_file.samples:
+        columns = SampleSql.of(run_file, name).columns
+        label = run_file.target.column
+        if name == run_file.training.sample and label.lower() not in {column.lower() for column in columns}:
+            raise PlanError(
+                f"samples.{name}: expected the label column {label!r} in the SELECT, found {', '.join(columns)}",
+                "select it, name it with AS, or set target.column",
+            )
+
+
+def _check_model(run_file: RunFile) -> None:
+    load_preset(run_file.model.preset, run_file.model.overrides)
+
+
+def _check_definition(run_file: RunFile) -> None:
+    found = run_file.target.definition
+    if found not in DEFINITIONS:
+        raise PlanError(
+            f"target.definition: expected one of {', '.join(DEFINITIONS)}, found {found!r}",
+            "choose one of them",
+        )
+
+
+def check_products(mill: Mill) -> None:
+    """Refuse to go on from products that are not where the run file says.
+
+    Raises
+    ------
+    StoreError
+        If the folder of the run, or a file in it, was moved or removed.
+    """
+    homes = [mill.folder, *(mill.run_file.cube_path(sample) for sample in mill.run_file.samples)]
+    finals = [
+        Path(product.final)
+        for stage in ("pull", "rows", "fetch", "train", "infer")
+        for _, receipt in mill.ledger.receipts(stage).values()
+        for product in receipt.products[:1]
+    ]
+    if strays := [path for path in finals if not any(path.is_relative_to(home) for home in homes)]:
+        raise StoreError(
+            f"the run {mill.run_file.name} has its products elsewhere: {strays[0]}",
+            "set `output` and `cube.path` as they were, or give this run another `name`",
+        )
+    if lost := [path for path in finals if not path.exists()]:
+        raise StoreError(
+            f"{len(lost)} products of the run {mill.run_file.name} are gone, the first: {lost[0]}",
+            "bring the folder back; or make them again with `skymill verify RUN.toml --repair`",
+        )
+
+
+def check_fetched(fetched: Mapping[str, Receipt]) -> None:
+    """Refuse to go on with no cutout at all.
+
+    Raises
+    ------
+    SourceError
+        Naming the reasons, and the words of the first failure that has any.
+    """
+    failures = [failure for receipt in fetched.values() for failure in receipt.failures]
+    rows = sum(receipt.rows for receipt in fetched.values())
+    if len(failures) == rows:
+        reasons = Counter(Status(failure.status).reason for failure in failures)
+        named = ", ".join(f"{count:,} {reason}" for reason, count in reasons.most_common())
+        words = next((failure.detail for failure in failures if failure.detail), "")
+        raise SourceError(
+            f"none of {rows:,} cutouts could be had: {named}" + (f" ({words})" if words else ""),
+            "see whether [images] and [source] suit this server; `skymill retry` asks again where that may help",
+        )
+
+
+def check_labelled(run_file: RunFile, fixed: Mapping[str, Receipt]) -> None:
+    """Refuse to fetch for a training sample that can not be learnt from; `fixed` by sample.
+
+    Raises
+    ------
+    PlanError
+        If it has no labelled row to train on, or none to validate with.
+    """
+    sample = run_file.training.sample
+    splits = fixed[sample].facts["splits"]
+    if not splits["train"] or not splits["validation"]:
+        raise PlanError(
+            f"samples.{sample}: expected labelled rows to train on and to validate with, found "
+            f"{splits['train']} and {splits['validation']} (of {fixed[sample].facts['labelled']} labelled)",
+            "select more objects: raise the limit, or loosen the WHERE of the sample's SQL",
+        )

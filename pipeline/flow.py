@@ -1,0 +1,212 @@
+"""The flow: plan, pull, rows, fetch, train, infer, publish, report.
+
+One direction, no way back. Every stage asks the ledger what is left, maps a pure function over those
+units and records receipts as they come; so any process may die at any moment, and running again goes on.
+"""
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cluster.work import find, whoami
+from model.presets import load_preset
+from pipeline import units
+from pipeline.checks import check, check_fetched, check_labelled, check_products
+from pipeline.estimate import needs_of
+from pipeline.mill import Mill
+from pipeline.provenance import code_version, of_rows, packages, resolved
+from pipeline.report.facts import ReportFacts
+from pipeline.reporting import gather, parts_of
+from pipeline.sources.cutouts import CutoutSource
+from pipeline.stores.staging import Staging, disk_errors
+from pipeline.summary import psql_line, psql_program
+from schemas.config import RunFile
+from schemas.digests import digest_of
+from schemas.records import Receipt, Unit
+
+
+@dataclass
+class Trail:
+    """Receipts of a run, by stage and key, as the flow collects them."""
+
+    plan: dict[str, Receipt] = field(default_factory=dict)
+    pull: dict[str, Receipt] = field(default_factory=dict)
+    rows: dict[str, Receipt] = field(default_factory=dict)
+    fetch: dict[str, Receipt] = field(default_factory=dict)
+    train: dict[str, Receipt] = field(default_factory=dict)
+    infer: dict[str, Receipt] = field(default_factory=dict)
+    publish: dict[str, Receipt] = field(default_factory=dict)
+    report: dict[str, Receipt] = field(default_factory=dict)
+
+
+def make_folder(run_file: RunFile) -> None:
+    """Make the run's folder, or say why it cannot be."""
+    with disk_errors(run_file.folder):
+        run_file.folder.mkdir(parents=True, exist_ok=True)
+
+
+def turn(mill: Mill) -> Trail:
+    """Do what is left of a run, stage by stage, and return all of its receipts."""
+    check(mill.run_file)
+    check_products(mill)
+    mill.clean()
+    trail = Trail()
+    trail.plan = plan(mill)
+    if mill.worked:  # just counted: what cannot fit is refused before anything is downloaded
+        needs_of(mill.run_file, trail.plan).check(mill.run_file)
+    trail.pull = pull(mill, trail.plan)
+    trail.rows = fix_rows(mill, trail.pull)
+    blocks = [
+        unit
+        for sample in mill.run_file.samples
+        for unit in units.fetch_units(mill.run_file, sample, trail.rows[sample])
+    ]
+    trail.fetch = fetch(mill, blocks)
+    trail.train = train(mill, trail)
+    trail.infer = infer(mill, blocks, trail)
+    trail.publish = publish(mill, trail)
+    trail.report = report(mill, trail)
+    mill.clean()
+    return trail
+
+
+def plan(mill: Mill) -> dict[str, Receipt]:
+    """Count every sample at the source, and cut it into partitions."""
+    return {
+        name: mill.do(units.plan_unit(mill.run_file, name), "pipeline.pulling:count_sample", sample=name)
+        for name in mill.run_file.samples
+    }
+
+
+def pull(mill: Mill, planned: dict[str, Receipt]) -> dict[str, Receipt]:
+    """Pull the catalogue of every sample, partition by partition."""
+    wanted = [
+        unit
+        for sample, receipt in planned.items()
+        for unit in units.pull_units(mill.run_file, sample, receipt)
+    ]
+
+    def arguments(unit: Unit, staging: Staging) -> dict[str, Any]:
+        found: dict[str, Any] = find("pipeline.pulling:pull_arguments")(mill, unit=unit, staging=staging)
+        return found
+
+    return mill.drive(wanted, "pipeline.stages.pull:pull_partition", arguments)
+
+
+def fix_rows(mill: Mill, pulled: dict[str, Receipt]) -> dict[str, Receipt]:
+    """Fix the row order of every sample, split it, and create its cube.
+
+    Raises
+    ------
+    PlanError
+        If the training sample has too few labelled rows.
+    """
+    fixed = {}
+    for sample in mill.run_file.samples:
+        own = {key: receipt for key, receipt in pulled.items() if key.startswith(f"{sample}/")}
+        unit = units.rows_unit(mill.run_file, sample, own)
+        parts = parts_of(own, sample)
+        fixed[sample] = mill.do(unit, "pipeline.ordering:order_sample", sample=sample, parts=parts)
+    check_labelled(mill.run_file, fixed)
+    return fixed
+
+
+def fetch(mill: Mill, blocks: list[Unit]) -> dict[str, Receipt]:
+    """Download the cutouts, block by block; what a block already holds is kept."""
+
+    def arguments(unit: Unit, staging: Staging) -> dict[str, Any]:
+        block = unit.arguments["block"]
+        return {
+            "block": block,
+            "cube": str(mill.run_file.cube_path(block.sample)),
+            "source": CutoutSource.of(mill.run_file, mill.source_url),
+            "manners": mill.manners(shared=True),
+            "staging": staging,
+            "only_retryable": True,
+        }
+
+    fetched = mill.drive(blocks, "pipeline.stages.fetch:fetch_block", arguments)
+    check_fetched(fetched)
+    return fetched
+
+
+def train(mill: Mill, trail: Trail) -> dict[str, Receipt]:
+    """Train the network on the labelled sample."""
+    run_file = mill.run_file
+    preset = load_preset(run_file.model.preset, run_file.model.overrides)
+    unit = units.train_unit(run_file, trail.fetch, preset=preset.as_dict())
+    job = {
+        "cube": str(run_file.cube_path(run_file.training.sample)),
+        "checkpoint": str(mill.folder / "training" / unit.inputs),
+        "preset": run_file.model.preset,
+        "overrides": run_file.model.overrides,
+        "seed": run_file.seed,
+        **run_file.training.model_dump(exclude={"sample"}),
+        "target": run_file.target.column,
+        "definition": run_file.target.definition,
+        "threads": run_file.cluster.workers * run_file.cluster.threads,
+        "provenance": {"run_file": resolved(run_file), "code": code_version(), "packages": packages()},
+    }
+
+    def arguments(unit: Unit, staging: Staging) -> dict[str, Any]:
+        return {"job": job, "staging": staging, "final": str(_bundle(mill, unit))}
+
+    return mill.drive([unit], "pipeline.stages.train:train_model", arguments)
+
+
+def infer(mill: Mill, blocks: list[Unit], trail: Trail) -> dict[str, Receipt]:
+    """Predict every block with the trained network."""
+    bundle = Path(trail.train["model"].products[0].final).parent
+
+    def arguments(unit: Unit, staging: Staging) -> dict[str, Any]:
+        block = unit.arguments["block"]
+        return {
+            "cube": str(mill.run_file.cube_path(block.sample)),
+            "bundle": str(bundle),
+            "rows": (block.start, block.stop),
+            "staging": staging,
+            "final": str(mill.folder / "predictions" / f"{unit.key}.parquet"),
+        }
+
+    chosen = units.infer_units(blocks, trail.fetch, trained=trail.train["model"])
+    return mill.drive(chosen, "pipeline.stages.infer:infer_block", arguments)
+
+
+def publish(mill: Mill, trail: Trail) -> dict[str, Receipt]:
+    """Publish what was predicted as the current version of the catalogue."""
+    provenance = of_rows(mill.run_file, trail.train["model"])
+    unit = units.publish_unit(mill.run_file, trail.infer, provenance=digest_of(provenance)[:16])
+    work = "pipeline.publishing:publish"
+    return {unit.key: mill.do(unit, work, unit=unit, predicted=trail.infer, provenance=provenance)}
+
+
+def report(mill: Mill, trail: Trail) -> dict[str, Receipt]:
+    """Write the report, unless it is there already for the same catalogue."""
+    unit = units.report_unit(trail.publish[mill.run_file.catalogue.name], trained=trail.train["model"])
+    if not report_path(mill).exists():
+        mill.ledger.reset(unit.stage, [unit.key])
+    return {unit.key: mill.do(unit, "pipeline.flow:make_report", trail=trail, unit=unit)}
+
+
+def facts_of(mill: Mill, trail: Trail) -> ReportFacts:
+    """Return what the report and the closing lines say."""
+    psql = psql_line(mill.dsn, mill.run_file.catalogue.name, program=psql_program())
+    return gather(mill.run_file, mill.ledger, vars(trail), psql=psql)
+
+
+def report_path(mill: Mill) -> Path:
+    """Return where the report of a run lies."""
+    return mill.folder / "report.html"
+
+
+def make_report(mill: Mill, *, trail: Trail, unit: Unit) -> Receipt:
+    """Write the report of a run."""
+    started = time.monotonic()
+    with disk_errors(report_path(mill)):
+        path = find("pipeline.report.page:write_report")(facts_of(mill, trail), report_path(mill))
+    return Receipt(1, path.stat().st_size, time.monotonic() - started, unit.inputs, worker=whoami())
+
+
+def _bundle(mill: Mill, unit: Unit) -> Path:
+    return mill.folder / "model" / unit.inputs[:16]

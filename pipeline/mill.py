@@ -1,0 +1,210 @@
+"""The mill: what a run has at hand, and the one loop that all stages turn in."""
+
+import contextlib
+import logging
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from cluster.desk import Manners
+from cluster.work import Outcome, Task, find
+from pipeline.ledger import Ledger
+from pipeline.sandbox.options import Faults, SandboxOptions
+from pipeline.sandbox.process import SandboxProcess, start
+from pipeline.stores.staging import Staging, clean, place
+from pipeline.view import View
+from schemas.config import RunFile
+from schemas.errors import SkymillError, SourceDown, StoreError, WorkerError
+from schemas.records import Receipt, Unit
+
+if TYPE_CHECKING:
+    from cluster.session import DaskSession
+
+logger = logging.getLogger(__name__)
+
+Arguments = Callable[[Unit, Staging], dict[str, object]]
+"""From a unit and its place in the staging area to the keywords of the stage's work function."""
+
+
+class Mill:
+    """A run's means: run file, folder, ledger, and, once they are needed, a server and workers.
+
+    A finished run needs neither server nor workers to find that nothing is left to do.
+    """
+
+    def __init__(self, run_file: RunFile, *, dsn: str, ledger: Ledger, view: View) -> None:
+        self.run_file = run_file
+        self.dsn = dsn
+        self.ledger = ledger
+        self.view = view
+        self.folder = run_file.folder
+        self.worked = 0
+        self._resources = contextlib.ExitStack()
+        self._session: DaskSession | None = None
+        self._sandbox: SandboxProcess | None = None
+
+    @property
+    def source_url(self) -> str:
+        """URL of the survey server; starts the sandbox if the run file asks for it."""
+        if self.run_file.source.url != "sandbox":
+            return self.run_file.source.url
+        if self._sandbox is None:
+            section = self.run_file.sandbox
+            options = SandboxOptions(
+                sky=section.sky,
+                faults=Faults(transient=section.transient, outside=section.outside, seed=self.run_file.seed),
+                rate_limit_per_s=section.rate_limit_per_s,
+                connection_limit=section.connection_limit,
+                latency_s=section.latency_s,
+                row_cap=self.run_file.source.row_cap,
+            )
+            self._sandbox = start(options, self.folder / "logs" / "sandbox.log")
+            self._resources.callback(self._sandbox.stop)
+        return self._sandbox.url
+
+    def manners(self, *, shared: bool) -> Manners:
+        """Return what may be asked of the server; `shared` by all workers, or at a desk of the driver's own."""
+        return Manners.of(self.run_file.politeness, self.source_url, shared=shared)
+
+    @property
+    def session(self) -> "DaskSession":
+        """The workers; they, and Dask with them, are loaded when the first task needs one."""
+        if self._session is None:
+            section = self.run_file.cluster
+            scratch = Path(section.scratch) if section.scratch else self.folder / "scratch"
+            session: DaskSession = find("cluster.session:DaskSession")(section, scratch=scratch)
+            self._session = self._resources.enter_context(session)
+            session.client.register_plugin(find("cluster.workers:WorkerLog")(str(self.folder / "logs")))
+            find("cluster.politeness:install")(session.client)
+        return self._session
+
+    def drive(self, units: Sequence[Unit], work: str, arguments: Arguments) -> dict[str, Receipt]:
+        """Bring a stage's units to their end and return their receipts by key.
+
+        Units the ledger holds a receipt for, made from the same inputs, are not done again.
+
+        Raises
+        ------
+        SkymillError
+            If a unit fails for good; what other units made is kept.
+        """
+        if not units:
+            return {}
+        stage = units[0].stage
+        self.ledger.drop_missing(stage, [unit.key for unit in units])
+        todo = deque(self.ledger.todo(units))
+        self.view.stage(stage, total=len(units), done=len(units) - len(todo))
+        if todo:
+            self._turn(stage, todo, _Hopper(self, work, arguments), len(units))
+            self.worked += len(units)
+        planned = {unit.key for unit in units}
+        return {key: receipt for key, (_, receipt) in self.ledger.receipts(stage).items() if key in planned}
+
+    def _turn(self, stage: str, todo: deque[Unit], hopper: "_Hopper", total: int) -> None:
+        broken: list[SkymillError] = []
+        while todo:
+            for outcome in self.session.run(hopper.tasks(todo)):
+                unit = hopper.take(outcome)
+                if outcome.error is None:
+                    self._accept(unit, outcome)
+                    self.view.advance(stage, done=total - len(todo) - hopper.open - len(broken))
+                elif hopper.again(unit, outcome):
+                    todo.append(unit)
+                else:
+                    broken.append(_as_error(outcome))
+        if broken:
+            first = broken[0]
+            raise type(first)(
+                f"{stage}: {len(broken)} of {total} units failed, first: {first.message}", first.remedy
+            )
+
+    def _accept(self, unit: Unit, outcome: Outcome) -> None:
+        receipt: Receipt = outcome.value
+        if not self.ledger.accept(unit, outcome.task.attempt, receipt, place=lambda: place(receipt)):
+            logger.warning("%s %s: a newer attempt holds; this result is dropped", unit.stage, unit.key)
+        root = self.run_file.staging_folder(unit.stage)
+        for product in receipt.products[:1]:
+            clean(root.joinpath(*Path(product.staged).relative_to(root).parts[:2]))
+
+    def clean(self) -> None:
+        """Remove what attempts that came to nothing have left in the staging area."""
+        for stage in ("fetch", ""):
+            clean(self.run_file.staging_folder(stage))
+
+    def do(self, unit: Unit, work: str, /, **arguments: object) -> Receipt:
+        """Do a unit in this process, if the ledger has no receipt for it yet.
+
+        `work` is the name of a function of this mill and of `arguments`, which is loaded only now.
+        """
+        if not self.ledger.todo([unit]):
+            return self.ledger.receipts(unit.stage)[unit.key][1]
+        attempt = self.ledger.begin(unit)
+        try:
+            receipt: Receipt = find(work)(self, **arguments)
+        except SkymillError as error:
+            self.ledger.fail(unit, attempt, str(error), final=True)
+            raise
+        self.worked += 1
+        self.ledger.accept(unit, attempt, receipt, place=lambda: place(receipt))
+        return receipt
+
+    def __enter__(self) -> "Mill":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._resources.close()
+
+
+class _Hopper:
+    """Feeds units to workers, knows which are out, and how often each was tried."""
+
+    def __init__(self, mill: Mill, work: str, arguments: Arguments) -> None:
+        self._mill = mill
+        self._work = work
+        self._arguments = arguments
+        self._out: dict[Task, Unit] = {}
+        self._tries: dict[str, int] = {}
+
+    @property
+    def open(self) -> int:
+        """Number of units that are out."""
+        return len(self._out)
+
+    def tasks(self, todo: deque[Unit]) -> Iterator[Task]:
+        """Yield tasks as fast as workers take them; each begins a new attempt."""
+        while todo:
+            unit = todo.popleft()
+            attempt = self._mill.ledger.begin(unit)
+            root = self._mill.run_file.staging_folder(unit.stage)
+            staging = Staging(str(root), unit.stage, unit.key, attempt)
+            task = Task(f"{unit.stage}-{unit.key}", self._work, self._arguments(unit, staging), attempt)
+            self._out[task] = unit
+            self._tries[unit.key] = self._tries.get(unit.key, 0) + 1
+            yield task
+
+    def take(self, outcome: Outcome) -> Unit:
+        """Return the unit an outcome belongs to."""
+        return self._out.pop(outcome.task)
+
+    def again(self, unit: Unit, outcome: Outcome) -> bool:
+        """Record a failure, and say whether the unit is worth another try.
+
+        What a worker's death or a bug broke is tried again; an error that names its remedy is not.
+        """
+        error = _as_error(outcome)
+        limit = self._mill.run_file.cluster.attempts
+        retry = isinstance(error, WorkerError) and self._tries[unit.key] < limit
+        self._mill.ledger.fail(unit, outcome.task.attempt, str(error), final=not retry)
+        if isinstance(error, SourceDown | StoreError):  # every other unit would meet the same
+            raise error
+        return retry
+
+
+def _as_error(outcome: Outcome) -> SkymillError:
+    if isinstance(outcome.error, SkymillError):
+        return outcome.error
+    return WorkerError(str(outcome.error), "see the workers' logs in the run folder")

@@ -1,0 +1,81 @@
+"""Where a catalogue comes from: code, packages, and the resolved run file."""
+
+import importlib.metadata
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from schemas.config import RunFile
+from schemas.records import Receipt
+
+PACKAGES = (
+    "tensorflow-cpu",
+    "tensorflow",
+    "keras",
+    "numpy",
+    "zarr",
+    "dask",
+    "astroquery",
+    "aiohttp",
+    "pyarrow",
+)
+
+PLACES = {"name", "output", "cluster", "database", "politeness", "cube"}
+"""Sections of the run file that say where and how politely, not what; rows do not depend on them."""
+
+
+@cache
+def code_version() -> str:
+    """Return the version of skymill, with the commit where it runs from a checkout.
+
+    A checkout with changes that are not committed is marked ``+changed``.
+    """
+    version = importlib.metadata.version("skymill")
+    root = Path(__file__).resolve().parents[1]
+    if not (root / ".git").exists():
+        return version
+    try:
+        commit = _git(root, "rev-parse", "--short=12", "HEAD")
+        changed = _git(root, "status", "--porcelain", "--untracked-files=no")
+    except (OSError, subprocess.SubprocessError):
+        return version
+    return f"{version}+g{commit}{'+changed' if changed else ''}"
+
+
+def packages() -> dict[str, str]:
+    """Return the versions of Python and of the packages that can change a result."""
+    found = {"python": ".".join(str(part) for part in sys.version_info[:3])}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def resolved(run_file: RunFile) -> dict[str, Any]:
+    """Return the run file as plain data, defaults and overrides included."""
+    return run_file.model_dump(mode="json", by_alias=True)
+
+
+def of_rows(run_file: RunFile, trained: Receipt) -> dict[str, object]:
+    """Return what every row of the catalogue goes back to.
+
+    Code and packages are those that made the network: looking at a finished run with a newer skymill
+    publishes nothing.
+    """
+    return {
+        "run_file": {key: value for key, value in resolved(run_file).items() if key not in PLACES},
+        "code": trained.facts["code"],
+        "packages": trained.facts["packages"],
+        "model": trained.digest,
+        "seed": run_file.seed,
+    }
+
+
+def _git(root: Path, *words: str) -> str:
+    return subprocess.run(
+        ["git", "-C", str(root), *words], capture_output=True, text=True, timeout=10, check=True
+    ).stdout.strip()

@@ -1,0 +1,65 @@
+"""Write the report of a run: one HTML file that needs nothing else."""
+
+import os
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from model.metrics import photoz_metrics
+from pipeline.report import quality, work
+from pipeline.report.facts import ReportFacts
+from pipeline.report.galaxies import galaxies
+from pipeline.report.gathering import gather
+from pipeline.report.markup import text
+from pipeline.report.quality import definition_of
+from pipeline.report.summary import source_name, summary
+
+TEMPLATE = Path(__file__).with_name("page.html")
+
+
+def write_report(facts: ReportFacts, out: Path) -> Path:
+    """Write the report of a run and return its path.
+
+    The file appears whole or not at all. Predictions and cubes are read in slices; memory is bounded whatever
+    the number of galaxies, and what is missing is said in a sentence.
+
+    Parameters
+    ----------
+    facts : ReportFacts
+        What the ledger knows of the run, and the paths of its products.
+    out : Path
+        The HTML file; one that is there is replaced.
+    """
+    page = render(facts)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    temporary = out.with_name(f".{out.name}.{os.getpid()}")
+    temporary.write_text(page, encoding="utf-8")
+    temporary.replace(out)
+    return out
+
+
+def render(facts: ReportFacts) -> str:
+    """Return the whole page."""
+    found = gather(facts)
+    metrics: dict[str, Any] = dict(facts.metrics)
+    if not metrics and len(found.cloud):
+        metrics = photoz_metrics(
+            found.cloud.z_spec, found.cloud.z_phot, definition=definition_of(facts)
+        ).as_dict()
+    sections = (
+        summary(facts, metrics, found.tallies),
+        quality.redshifts(facts, found),
+        quality.pdfs(facts, found),
+        galaxies(facts, found),
+        work.sky(facts),
+        work.training(facts),
+        work.throughput(facts),
+        work.provenance(facts),
+    )
+    return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
+        name=text(facts.run_file.name),
+        source=text(source_name(facts)),
+        made=text(facts.made.strftime("%Y-%m-%d %H:%M UTC")),
+        version=text(facts.provenance.get("code", "")),
+        body="\n".join(sections),
+    )

@@ -1,0 +1,164 @@
+"""The head of the report: what was asked and made, how good it is, and where it is."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pipeline.report.facts import ReportFacts, UnitTime
+from pipeline.report.markup import (
+    Raw,
+    code,
+    count,
+    decimal,
+    duration,
+    grid,
+    percent,
+    section,
+    sentence,
+    subscript,
+    table,
+    text,
+)
+from pipeline.report.predictions import Tally
+
+FLAG_WORDS = (
+    "Edge: the estimate lies in the first or last bin of the PDF. Multimodal: a second peak at least half as "
+    "high as the first. Wide: a standard deviation above 0.1 (1 + z). Not finite: the network gave no number."
+)
+
+
+def summary(facts: ReportFacts, metrics: Mapping[str, Any], tallies: Mapping[str, Tally]) -> Raw:
+    """Write the section on numbers that a reader looks for first."""
+    return section(
+        "summary",
+        "Summary",
+        _quality(metrics),
+        "<h3>Galaxies</h3>",
+        _counts(facts),
+        _flags(tallies),
+        "<h3>Catalogue</h3>",
+        _catalogue(facts),
+    )
+
+
+def share_of_outliers(metrics: Mapping[str, Any]) -> Any:
+    """Return the outlier share of a mapping of metrics, None if it has none."""
+    return metrics.get("outlier_fraction", metrics.get("outlier_share"))
+
+
+def source_name(facts: ReportFacts) -> str:
+    """Say in words which sky the run looked at."""
+    source, sky = facts.run_file.source, facts.run_file.sandbox.sky
+    if source.url != "sandbox":
+        return f"{source.url} (SDSS data release {source.release})"
+    return "sandbox, skymill's own drawn sky" if sky == "default" else f"sandbox, recorded sky {sky}"
+
+
+def stage_rows(timeline: Sequence[UnitTime]) -> list[list[Any]]:
+    """Return a row a stage: units, rows, wall time in which it worked, its speed, and its workers.
+
+    Gaps in which nothing of the stage was under way (a run that was stopped and resumed) are not counted.
+    """
+    rows = []
+    for stage in dict.fromkeys(unit.stage for unit in sorted(timeline, key=lambda unit: unit.ended)):
+        units = [unit for unit in timeline if unit.stage == stage]
+        seconds = _covered([(u.ended.timestamp() - u.seconds, u.ended.timestamp()) for u in units])
+        done = sum(unit.rows for unit in units)
+        workers = len({unit.worker for unit in units if unit.worker}) or 1
+        speed = f"{done / seconds:.3g}" if seconds > 0 and done else "–"
+        rows.append([stage, count(len(units)), count(done), duration(seconds), _plain(speed), count(workers)])
+    return rows
+
+
+def _plain(number: str) -> str:
+    return count(float(number)) if "e" in number else number
+
+
+def _covered(intervals: Sequence[tuple[float, float]]) -> float:
+    total, reached = 0.0, float("-inf")
+    for start, end in sorted(intervals):
+        total += max(0.0, end - max(start, reached))
+        reached = max(reached, end)
+    return total
+
+
+def _quality(metrics: Mapping[str, Any]) -> Raw:
+    if not metrics:
+        return sentence(
+            "No galaxy of the test part has both a label and an estimate, so there is nothing to measure.",
+            quiet=True,
+        )
+    tiles = (
+        (subscript("σ", "NMAD"), decimal(metrics.get("sigma_nmad"))),
+        ("bias", decimal(metrics.get("bias"), digits=5, signed=True)),
+        ("outliers", percent(share_of_outliers(metrics))),
+        (Raw("<i>R</i>²"), decimal(metrics.get("r2"), digits=3)),
+        ("RMSE", decimal(metrics.get("rmse"))),
+        (Raw("<i>N</i>, test part"), count(metrics.get("n", 0))),
+    )
+    shown = grid(
+        (f'<div class="tile"><span>{text(name)}</span><b>{text(value)}</b></div>' for name, value in tiles),
+        kind="tiles",
+    )
+    words = str(metrics.get("text", ""))
+    name = str(metrics.get("definition", ""))
+    threshold = metrics.get("outlier_threshold")
+    spelt = f"Measured on the test part only, by the definition “{name}”" + (f": {words}" if words else "")
+    if not words and threshold is not None:
+        spelt += f"; an outlier has |Δ| > {threshold:g}"
+    delta = Raw(
+        f"{text(spelt)}. Here Δ = (<i>z</i><sub>phot</sub> − <i>z</i><sub>spec</sub>) / "
+        "(1 + <i>z</i><sub>spec</sub>), where <i>z</i> stands for the target; RMSE and "
+        "<i>R</i>² are of the difference itself."
+    )
+    return Raw(shown + sentence(delta))
+
+
+def _counts(facts: ReportFacts) -> Raw:
+    reasons: dict[tuple[str, bool], int] = {}
+    for failure in facts.failure_counts:
+        kind = (failure.sample, failure.permanent)
+        reasons[kind] = reasons.get(kind, 0) + failure.count
+    rows = [
+        [
+            sample.name,
+            count(sample.asked),
+            count(sample.fetched),
+            count(sample.failed),
+            count(reasons.get((sample.name, True), 0)),
+            count(reasons.get((sample.name, False), 0)),
+            count(sample.predicted),
+        ]
+        for sample in facts.samples
+    ]
+    head = ["sample", "asked", "fetched", "failed", "permanent", "retryable", "predicted"]
+    return table(head, rows)
+
+
+def _flags(tallies: Mapping[str, Tally]) -> Raw:
+    used = {name: tally for name, tally in tallies.items() if tally.rows}
+    if not used:
+        return sentence("No predictions have been written.", quiet=True)
+    lost = sum(tally.missing_parts for tally in tallies.values())
+    told = sentence(
+        f"{count(lost)} prediction parts of the ledger are not on disk; their rows are not counted."
+    )
+    names = list(next(iter(used.values())).flags)
+    rows = [
+        [name, *(percent(tally.flags[flag] / tally.rows) for flag in names)] for name, tally in used.items()
+    ]
+    return Raw(
+        "<h3>Flagged predictions</h3>"
+        + table(["sample", *names], rows)
+        + sentence(FLAG_WORDS)
+        + (told if lost else "")
+    )
+
+
+def _catalogue(facts: ReportFacts) -> Raw:
+    if not facts.published_rows:
+        return sentence("No catalogue version has been published by this run.", quiet=True)
+    words = (
+        f"{count(facts.published_rows)} rows are published as version {facts.version} of {facts.catalogue}."
+    )
+    opened = sentence("Open it with:") + code(facts.psql) if facts.psql else ""
+    return Raw(sentence(words) + opened)

@@ -1,0 +1,1 @@
+"""Where the sky comes from: catalogue queries, cutout requests and the rules of politeness."""

@@ -1,0 +1,138 @@
+"""Fetch: download, check and decode the cutouts of one block, and write them as whole shards."""
+
+import asyncio
+import resource
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cluster.desk import Manners
+from cluster.politeness import Visit, reach
+from pipeline.sources.cutouts import CutoutSource
+from pipeline.stages.fetch_rows import Fetcher, Tally
+from pipeline.stores.cube import BlockRows, content_digest, read_block, write_block
+from pipeline.stores.staging import Staging
+from schemas.arrays import DIGEST, IMAGE, STATUS
+from schemas.flags import Status
+from schemas.records import Block, ObjectFailure, Receipt
+
+MOST_CONNECTIONS = 64
+
+
+def fetch_block(
+    *,
+    cube: str,
+    block: Block,
+    source: CutoutSource,
+    manners: Manners,
+    staging: Staging,
+    only_retryable: bool = False,
+) -> Receipt:
+    """Fetch one block's cutouts into staged shards.
+
+    A galaxy whose cutout can not be had becomes a row with a status and an `ObjectFailure`, never an
+    exception, and never a silent black image.
+
+    Parameters
+    ----------
+    cube : str
+        Path of the cube; only read.
+    block : Block
+        The rows to fetch.
+    source : CutoutSource
+        The server and how it is asked.
+    manners : Manners
+        The politeness all workers share.
+    staging : Staging
+        Where to put the shards.
+    only_retryable : bool
+        Keep what the block holds, and ask only for rows that failed and may be asked again.
+
+    Returns
+    -------
+    Receipt
+        ``digest`` is that of status, digests and pixels; ``facts`` has requests, retries, bytes, reasons,
+        seconds by kind of work, the peak memory of this process [byte] and the staging folder.
+
+    Raises
+    ------
+    SourceDown
+        If the source does not answer, or answers nothing but errors.
+    StoreError
+        If the block cannot be read or staged.
+    """
+    begun, path = time.monotonic(), Path(cube)
+    rows = read_block(path, block, fetched=only_retryable)
+    asked = _rows_to_ask(rows, only_retryable)
+    fresh = not bool(np.any(rows.status == Status.OK))
+    tally = asyncio.run(_fetch(rows, asked, source, manners, strict=fresh))
+    fetched = time.monotonic()
+    with staging.opened() as folder, ThreadPoolExecutor(1) as pool:
+        # Hashing needs neither the disk nor the interpreter's lock, so it costs no time beside the writing.
+        digest = pool.submit(content_digest, rows.status, rows.digest, rows.image)
+        products = write_block(
+            path, block, {IMAGE.name: rows.image, STATUS.name: rows.status, DIGEST.name: rows.digest}, folder
+        )
+    done = time.monotonic()
+    seconds = {"fetch_s": fetched - begun, "decode_s": tally.decode_s, "write_s": done - fetched}
+    return Receipt(
+        rows=block.rows,
+        bytes=tally.bytes,
+        seconds=done - begun,
+        digest=digest.result(),
+        products=products,
+        failures=_failures(block, rows, tally),
+        facts=_facts(rows, tally) | seconds | {"staging": str(folder)},
+    )
+
+
+def _rows_to_ask(rows: BlockRows, only_retryable: bool) -> list[int]:
+    wanted = np.ones(len(rows.id), bool)
+    if only_retryable:
+        wanted = (rows.status >= min(s for s in Status if s.retryable)) | (rows.status == Status.PENDING)
+    placed = (
+        np.isfinite(rows.ra) & np.isfinite(rows.dec) & (np.abs(rows.dec) <= 90) & (np.abs(rows.ra) <= 360)
+    )
+    rows.status[wanted & ~placed] = Status.BAD_POSITION
+    return [int(row) for row in np.flatnonzero(wanted & placed)]
+
+
+async def _fetch(
+    rows: BlockRows, asked: list[int], source: CutoutSource, manners: Manners, *, strict: bool
+) -> Tally:
+    if not asked:
+        return Tally()
+    async with Visit(reach(manners), wanted=min(MOST_CONNECTIONS, len(asked))) as visit:
+        return await Fetcher(rows, source, visit, strict=strict).run(asked)
+
+
+def _failures(block: Block, rows: BlockRows, tally: Tally) -> tuple[ObjectFailure, ...]:
+    return tuple(
+        ObjectFailure(
+            block.sample,
+            block.start + row,
+            int(rows.id[row]),
+            int(rows.status[row]),
+            tally.details.get(row, ""),
+        )
+        for row in map(int, np.flatnonzero(rows.status != Status.OK))
+    )
+
+
+def _facts(rows: BlockRows, tally: Tally) -> dict[str, Any]:
+    statuses, counts = np.unique(rows.status, return_counts=True)
+    return {
+        "requests": tally.requests,
+        "retries": tally.retries,
+        "downloaded_bytes": tally.bytes,
+        "ok": int((rows.status == Status.OK).sum()),
+        "reasons": {
+            Status(s).reason: int(n) for s, n in zip(statuses, counts, strict=True) if s != Status.OK
+        },
+        "faults": dict(tally.faults),
+        "network_s": tally.network_s,
+        "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+    }

@@ -1,0 +1,300 @@
+"""Run the embedded Postgres: a server of one's own in one folder, with no set-up and no rights needed.
+
+The folder holds ``data`` (the cluster), ``pgpass`` (the generated password, libpq's format, 0600),
+``server.log`` and ``host`` (where the server was started). The server listens on 127.0.0.1 only, asks for
+a SCRAM password, and outlives the process that started it. After a crash it is simply started again:
+Postgres replays its log.
+"""
+
+import errno
+import fcntl
+import logging
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.stores.binaries import Binaries, find_binaries
+from pipeline.stores.postmaster import (
+    ORPHANS_TIMEOUT_S,
+    START_TIMEOUT_S,
+    USER,
+    becomes_ready,
+    clear_stale_lock,
+    dsn_of,
+    lock_file,
+    refuse_other_host,
+    see_log,
+)
+from schemas.errors import DatabaseError
+from schemas.statements import statement
+
+log = logging.getLogger(__name__)
+
+NOBODY = 65534
+NETWORK_FILESYSTEMS = {"nfs", "nfs4", "lustre", "gpfs", "beegfs", "ceph", "cifs", "smb3", "panfs", "afs"}
+
+SETTINGS = """\
+listen_addresses = '127.0.0.1'
+port = {port}
+unix_socket_directories = ''
+max_connections = 50
+shared_buffers = 256MB
+maintenance_work_mem = 256MB
+max_wal_size = 4GB
+checkpoint_timeout = 15min
+wal_compression = off
+jit = off
+max_parallel_maintenance_workers = 0  # containers often have a /dev/shm of 64 MiB only
+tcp_keepalives_idle = 5
+tcp_keepalives_interval = 2
+tcp_keepalives_count = 3
+timezone = 'UTC'
+log_timezone = 'UTC'
+"""
+
+
+@dataclass(frozen=True)
+class ServerStatus:
+    """What is known of the server of a folder; ``dsn`` holds no password."""
+
+    directory: Path
+    running: bool
+    pid: int | None = None
+    port: int | None = None
+    major: int | None = None
+    dsn: str | None = None
+
+
+def start(directory: Path, *, take_over: bool = False) -> str:
+    """Start the server of `directory` if it is not running, and return its connection string.
+
+    Parameters
+    ----------
+    directory : Path
+        The server's folder; made when it is not there.
+    take_over : bool
+        Whether to take the folder over from another host that is known to be dead or done, as a requeued
+        job may. It costs 75 s, in which a server that still lives there ends by itself.
+
+    Returns
+    -------
+    str
+        libpq connection string that names the password file and holds no password.
+
+    Raises
+    ------
+    DatabaseError
+        If there are no binaries, the folder belongs to another major version or another host, or the
+        server does not start; the message holds the end of its log.
+    """
+    directory = directory.resolve()
+    with _locked(directory):
+        if (state := status(directory)).running and state.dsn:
+            return state.dsn
+        _warn_of_network_filesystem(directory)
+        binaries = find_binaries(_major(directory))
+        identity = _Identity(directory)
+        if not (directory / "data" / "PG_VERSION").exists():
+            _initialise(directory, binaries, identity)
+        refuse_other_host(directory, take_over)
+        clear_stale_lock(directory)
+        return _launch(directory, binaries, identity)
+
+
+def stop(directory: Path) -> None:
+    """Stop the server of `directory`; do nothing when it is not running."""
+    directory = directory.resolve()
+    if not directory.exists():
+        return
+    with _locked(directory):
+        if not status(directory).running:
+            return
+        binaries = find_binaries(_major(directory))
+        done = _Identity(directory).run(
+            [binaries.tool("pg_ctl"), "-D", directory / "data", "-m", "fast", "-w", "-t", "60", "stop"]
+        )
+        if done.returncode:
+            raise DatabaseError(
+                f"the server in {directory} does not stop: {done.stderr.strip()}", see_log(directory)
+            )
+
+
+def status(directory: Path) -> ServerStatus:
+    """Tell whether the server of `directory` runs, and where; start nothing."""
+    directory = directory.resolve()
+    major = _major(directory)
+    pid, port = lock_file(directory)
+    if pid is None or port is None or not becomes_ready(pid, directory, port):
+        return ServerStatus(directory, running=False, major=major)
+    return ServerStatus(directory, True, pid, port, major, dsn_of(directory, port))
+
+
+class _Identity:
+    """Who runs the server: Postgres refuses root, so root steps down in a user namespace or to nobody."""
+
+    def __init__(self, directory: Path) -> None:
+        self.prefix: list[str] = []
+        self.user: int | None = None
+        if os.geteuid() != 0:
+            return
+        prefix = ["unshare", "--user", "--map-user=1000", "--map-group=1000", "--"]
+        if shutil.which("unshare") and not subprocess.run([*prefix, "true"], capture_output=True).returncode:
+            self.prefix = prefix
+        else:
+            self.user = NOBODY
+        self._own(directory, self.user or 0)
+
+    @staticmethod
+    def _own(directory: Path, uid: int) -> None:
+        if directory.stat().st_uid == uid:
+            return
+        for path in (directory, *directory.rglob("*")):
+            os.chown(path, uid, uid, follow_symlinks=False)
+
+    def run(self, command: Sequence[str | Path], *, said: str = "") -> subprocess.CompletedProcess[str]:
+        """Run a command of Postgres in a session of its own, so that Ctrl-C does not reach the server."""
+        return subprocess.run(
+            [*self.prefix, *(str(word) for word in command)],
+            input=said,
+            capture_output=True,
+            text=True,
+            start_new_session=True,
+            env={**os.environ, "LC_ALL": "C"},
+            cwd="/",
+            **({"user": self.user, "group": self.user, "extra_groups": []} if self.user else {}),  # type: ignore[call-overload]
+        )
+
+
+def _initialise(directory: Path, binaries: Binaries, identity: _Identity) -> None:
+    fresh, passfile = directory / "data.new", directory / "pgpass"
+    shutil.rmtree(fresh, ignore_errors=True)
+    password, plain = secrets.token_urlsafe(24), directory / "password.new"
+    _write_private(passfile, f"127.0.0.1:*:*:{USER}:{password}\n", identity.user)
+    _write_private(plain, f"{password}\n", identity.user)
+    try:
+        for locale in ("C.UTF-8", "C"):
+            shutil.rmtree(fresh, ignore_errors=True)
+            done = identity.run(
+                [
+                    *(binaries.tool("initdb"), "-D", fresh, "-U", USER, "--auth=scram-sha-256"),
+                    *(f"--pwfile={plain}", "-k", "-E", "UTF8", f"--locale={locale}"),
+                ]
+            )
+            if not done.returncode:
+                break
+        else:
+            raise DatabaseError(
+                f"initdb of Postgres {binaries.major} failed in {directory}: {done.stderr.strip()}",
+                "check the free space and the rights of the folder, or name a server in database.dsn",
+            )
+    finally:
+        plain.unlink()
+    create = statement("launcher/create_database")
+    done = identity.run([binaries.tool("postgres"), "--single", "-D", fresh, "postgres"], said=create)
+    if done.returncode:
+        raise DatabaseError(f"cannot make the database: {done.stderr.strip()}", "look at the message above")
+    with (fresh / "postgresql.conf").open("a", encoding="utf-8") as file:
+        file.write("\ninclude 'skymill.conf'\n")
+    fresh.rename(directory / "data")
+
+
+def _launch(directory: Path, binaries: Binaries, identity: _Identity) -> str:
+    data, logfile = directory / "data", directory / "server.log"
+    old = data / "skymill.conf"
+    port = _port_of(old.read_text(encoding="utf-8")) if old.exists() else None
+    deadline = time.monotonic() + ORPHANS_TIMEOUT_S
+    while True:
+        port = port if port and _is_free(port) else _free_port()
+        _write_private(old, SETTINGS.format(port=port), identity.user)
+        (directory / "host").write_text(socket.gethostname(), encoding="utf-8")
+        size = logfile.stat().st_size if logfile.exists() else 0
+        done = identity.run(
+            [
+                *(binaries.tool("pg_ctl"), "-D", data, "-l", logfile),
+                *("-w", "-t", str(START_TIMEOUT_S), "start"),
+            ]
+        )
+        if not done.returncode:
+            break
+        said = logfile.read_bytes()[size:].decode(errors="replace") if logfile.exists() else done.stderr
+        passing = any(words in said for words in ("Address already in use", "still in use"))
+        if not passing or time.monotonic() > deadline:
+            raise DatabaseError(
+                f"Postgres {binaries.major} does not start in {directory}:\n{said[-2000:].strip()}",
+                see_log(directory),
+            )
+        time.sleep(0.5)
+    return dsn_of(directory, port)
+
+
+@contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    """Keep two drivers from starting one server at the same time."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with (directory / "lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+    except OSError as error:
+        raise DatabaseError(
+            f"cannot keep a database in {directory}: {error}",
+            "set database.directory to a folder you can write, on a local disk with room",
+        ) from error
+
+
+def _major(directory: Path) -> int | None:
+    try:
+        return int((directory / "data" / "PG_VERSION").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+
+
+def _port_of(settings: str) -> int | None:
+    lines = [line for line in settings.splitlines() if line.startswith("port =")]
+    return int(lines[0].split("=")[1]) if lines else None
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            if error.errno in (errno.EADDRINUSE, errno.EACCES):
+                return False
+            raise
+    return True
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _write_private(path: Path, text: str, owner: int | None) -> None:
+    path.unlink(missing_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+    if owner is not None:
+        os.chown(path, owner, owner)
+
+
+def _warn_of_network_filesystem(directory: Path) -> None:
+    mounts = [line.split()[1:3] for line in Path("/proc/mounts").read_text(encoding="utf-8").splitlines()]
+    above = [(where, kind) for where, kind in mounts if directory.is_relative_to(where)]
+    kind = max(above, key=lambda mount: len(mount[0]), default=("", ""))[1]
+    if kind in NETWORK_FILESYSTEMS:
+        log.warning(
+            "the database lies on a network file system (%s: %s), where it is slow and can be damaged; "
+            "set database.directory to a local disk",
+            kind,
+            directory,
+        )

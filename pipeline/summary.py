@@ -1,0 +1,113 @@
+"""The lines a user reads: how far a run is, and what came of it."""
+
+import shutil
+from collections import Counter
+from collections.abc import Mapping
+
+from psycopg2.extensions import parse_dsn
+
+from pipeline.ledger import Ledger
+from pipeline.report.facts import ReportFacts
+from pipeline.stores.binaries import find_binaries
+from schemas.errors import DatabaseError
+from schemas.flags import Status
+
+STAGES = ("plan", "pull", "rows", "fetch", "train", "infer", "publish", "report")
+
+
+def psql_program() -> str:
+    """Return ``psql``, or where it lies beside the embedded server if it is not on the path."""
+    if shutil.which("psql"):
+        return "psql"
+    try:
+        return str(find_binaries().tool("psql"))
+    except DatabaseError:  # no server here either: the user's own client it must be
+        return "psql"
+
+
+def psql_line(dsn: str, catalogue: str, *, program: str = "psql") -> str:
+    """Return the shell line that opens a catalogue; it holds no password.
+
+    Examples
+    --------
+    >>> psql_line("host=db.example.org dbname=sky password=secret", "photoz")
+    'psql "dbname=sky host=db.example.org" -c "SELECT * FROM catalogue.photoz LIMIT 5"'
+    """
+    words = {key: value for key, value in parse_dsn(dsn).items() if key != "password"}
+    plain = " ".join(f"{key}={_quoted(value)}" for key, value in words.items())
+    return f'{program} "{plain}" -c "SELECT * FROM catalogue.{catalogue} LIMIT 5"'
+
+
+def progress_lines(ledger: Ledger) -> list[str]:
+    """Return a line a stage: units done of all, rows, what failed, and what ended how."""
+    counts: dict[str, Counter[str]] = {}
+    rows: Counter[str] = Counter()
+    for entry in ledger.progress():
+        counts.setdefault(entry.stage, Counter())[entry.state] += entry.count
+        rows[entry.stage] += entry.rows
+    lines = []
+    for stage in STAGES:
+        states = counts.get(stage, Counter())
+        others = ", ".join(f"{count} {state}" for state, count in sorted(states.items()) if state != "done")
+        lines.append(
+            f"{stage:<8} {states['done']}/{sum(states.values())} units, {rows[stage]:,} rows"
+            + (f" ({others})" if others else "")
+            if states
+            else f"{stage:<8} not begun"
+        )
+    lines += [
+        f"failed   {count:,} {sample}: {reason} ({'permanent' if permanent else 'retryable'})"
+        for (sample, reason, permanent), count in sorted(ledger.failure_counts().items())
+    ]
+    lines += [
+        f"error    {stage} {key}, attempt {attempt}: {text}" for stage, key, attempt, text in ledger.errors()
+    ]
+    return lines
+
+
+def closing_lines(facts: ReportFacts, *, report: str) -> list[str]:
+    """Return what a run says when it has ended."""
+    asked = sum(sample.asked for sample in facts.samples)
+    twice = sum(entry.count for entry in facts.failure_counts if entry.reason == Status.DUPLICATE.reason)
+    fetched = sum(sample.fetched for sample in facts.samples)
+    lines = [
+        f"asked      {asked:,} galaxies",
+        f"fetched    {fetched:,}",
+        f"failed     {asked - fetched:,}{_reasons(facts)}",
+        *([f"duplicates {twice:,} keys came more than once; one row of each is kept"] if twice else []),
+        f"predicted  {sum(sample.predicted for sample in facts.samples):,}",
+        f"published  {facts.published_rows:,} as catalogue.{facts.catalogue}, version {facts.version}",
+        f"quality    {_quality(facts.metrics)}",
+        f"report     {report}",
+        f"open it    {facts.psql}",
+    ]
+    return lines
+
+
+def _reasons(facts: ReportFacts) -> str:
+    counts: Counter[str] = Counter()
+    for entry in facts.failure_counts:
+        if entry.reason == Status.DUPLICATE.reason:  # one row of it was kept, so no galaxy failed
+            continue
+        counts[f"{entry.reason}, {'permanent' if entry.permanent else 'retryable'}"] += entry.count
+    return (
+        f" ({'; '.join(f'{count:,} {reason}' for reason, count in counts.most_common())})" if counts else ""
+    )
+
+
+def _quality(metrics: Mapping[str, object]) -> str:
+    if not metrics:
+        return "not measured: the test part is empty"
+    return (
+        f"σ_NMAD {metrics['sigma_nmad']:.5f}, bias {metrics['bias']:+.5f}, "
+        f"outliers {100 * float(str(metrics['outlier_fraction'])):.2f} % "
+        f"on {metrics['n']:,} test galaxies ({metrics['definition']}: {metrics['text']})"
+    )
+
+
+def _quoted(value: str) -> str:
+    return (
+        value
+        if value and not set(value) & set(" '\\")
+        else "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    )

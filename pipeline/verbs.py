@@ -1,0 +1,110 @@
+"""What the verbs that turn the mill do; each takes parsed arguments and returns an exit code."""
+
+import argparse
+import contextlib
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+from cluster.logs import log_to_file
+from cluster.work import find
+from pipeline import flow, summary
+from pipeline.checks import check
+from pipeline.database import dsn_of
+from pipeline.estimate import needs_of, price_list
+from pipeline.ledger import Ledger
+from pipeline.mill import Mill
+from pipeline.provenance import code_version, packages, resolved
+from pipeline.view import open_view
+from schemas.config import RunFile
+from schemas.errors import StoreError
+from schemas.runfile import load_run_file
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do what is left of a run."""
+    with _mill(_read(args)) as mill:
+        _finish(mill, flow.turn(mill))
+    return 0
+
+
+def plan(args: argparse.Namespace) -> int:
+    """Count the samples, and say what the run will need; refuse what cannot fit."""
+    with _mill(_read(args)) as mill:
+        check(mill.run_file)
+        needs = needs_of(mill.run_file, flow.plan(mill))
+        mill.view.say(price_list(mill.run_file, needs))
+        needs.check(mill.run_file)
+    return 0
+
+
+def retry(args: argparse.Namespace) -> int:
+    """Ask again for what failed and may succeed, then do what follows from it."""
+    with _mill(_read(args)) as mill:
+        units = {failure.key for failure in mill.ledger.failures() if not failure.permanent}
+        if not units:
+            mill.view.say("nothing to retry: no object failed for a reason that may pass")
+            return 0
+        mill.view.say(
+            f"asking again for the failed objects of {mill.ledger.reset('fetch', sorted(units))} blocks"
+        )
+        _finish(mill, flow.turn(mill))
+    return 0
+
+
+def verify(args: argparse.Namespace) -> int:
+    """Re-read and re-hash every product; with ``--repair`` make again what is damaged."""
+    with _mill(_read(args)) as mill:
+        damaged = find("pipeline.verify:damaged_units")(mill)
+        count = sum(len(products) for products in damaged.values())
+        if not damaged:
+            mill.view.say("every product is as it was when it was accepted")
+            return 0
+        for unit, paths in damaged.items():
+            for path in paths:
+                mill.view.say(f"damaged: {unit.stage} {unit.key}: {path}")
+        if not args.repair:
+            raise StoreError(
+                f"{count} damaged product(s) in {len(damaged)} unit(s)",
+                f"run `skymill verify {args.run_file} --repair`",
+            )
+        find("pipeline.verify:forget")(mill, damaged)
+        _finish(mill, flow.turn(mill))
+    return 0
+
+
+def report(args: argparse.Namespace) -> int:
+    """Write the report of a run again."""
+    with _mill(_read(args)) as mill:
+        mill.ledger.reset("report", ["report.html"])
+        _finish(mill, flow.turn(mill))
+    return 0
+
+
+def _read(args: argparse.Namespace) -> RunFile:
+    return load_run_file(Path(args.run_file), words=args.words)
+
+
+@contextlib.contextmanager
+def _mill(run_file: RunFile) -> Iterator[Mill]:
+    flow.make_folder(run_file)
+    log_to_file(run_file.folder / "logs" / "driver.log")
+    logging.getLogger(__name__).info("skymill %s", code_version())
+    view = open_view()
+    try:
+        dsn = dsn_of(run_file)
+        with Ledger.open(dsn, password_file=run_file.database.password_file) as ledger:
+            provenance = {"code_version": code_version(), "packages": packages()}
+            ledger.open_run(run_file.name, resolved(run_file), provenance=provenance, seed=run_file.seed)
+            with Mill(run_file, dsn=dsn, ledger=ledger, view=view) as mill:
+                yield mill
+    finally:
+        view.close()
+
+
+def _finish(mill: Mill, trail: flow.Trail) -> None:
+    if not mill.worked:
+        mill.view.say(f"nothing to do: run {mill.run_file.name} is finished")
+    facts = flow.facts_of(mill, trail)
+    for line in summary.closing_lines(facts, report=str(flow.report_path(mill))):
+        mill.view.say(line)

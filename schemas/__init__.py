@@ -1,0 +1,1 @@
+"""What the data means: run file, columns, arrays, records, flags, errors and named SQL."""

@@ -1,0 +1,2 @@
+-- Meaning of the PDF.
+comment on column {relation}.pdf is {meaning};

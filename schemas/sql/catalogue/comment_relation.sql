@@ -1,0 +1,2 @@
+-- Which version this is.
+comment on table {table} is {meaning};

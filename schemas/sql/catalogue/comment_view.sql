@@ -1,0 +1,2 @@
+-- Which version the view shows.
+comment on view {view} is {meaning};

@@ -1,0 +1,1 @@
+delete from skymill.catalogue_version where catalogue = %(catalogue)s and version = %(version)s;

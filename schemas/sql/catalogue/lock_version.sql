@@ -1,0 +1,2 @@
+-- Lock all versions of a catalogue against other drivers.
+select version, state from skymill.catalogue_version where catalogue = %(catalogue)s order by version for update;

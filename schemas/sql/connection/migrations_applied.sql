@@ -1,0 +1,2 @@
+-- Newest schema version of this database.
+select coalesce(max(version), 0) from skymill.migration;

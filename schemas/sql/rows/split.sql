@@ -1,0 +1,20 @@
+-- Parts of the split: within each of `strata` quantiles of the label, rows are ranked by a hash of seed and id,
+-- and the first shares of the ranks are train (0) and validation (1), the rest test (2).
+-- Parameters: strata, seed, train share, train + validation share.
+CREATE TEMP TABLE parts AS
+WITH labelled AS (
+    SELECT id, ntile(CAST($strata AS BIGINT)) OVER (ORDER BY label, id) AS stratum
+    FROM ordered
+    WHERE label IS NOT NULL AND isfinite(label)
+),
+ranked AS (
+    SELECT
+        id,
+        row_number() OVER (PARTITION BY stratum ORDER BY md5($seed || ':' || id), id) AS place,
+        count(*) OVER (PARTITION BY stratum) AS size
+    FROM labelled
+)
+SELECT
+    id,
+    CASE WHEN place <= round($train * size) THEN 0 WHEN place <= round($known * size) THEN 1 ELSE 2 END AS split
+FROM ranked

@@ -1,0 +1,197 @@
+"""A whole run of the command in a process of its own, which tests may kill."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import psycopg2
+
+SKYMILL = str(Path(sys.executable).with_name("skymill"))
+
+RUN_FILE = '''
+schema = 1
+name = "mill"
+output = "{folder}/runs"
+[sandbox]
+latency_s = {latency_s}
+[samples.spectro]
+sql = """
+SELECT specobjid, ra, dec, z, zErr FROM SpecObj
+WHERE class = 'GALAXY' AND zWarning = 0 AND z BETWEEN 0.01 AND 0.35
+"""
+key = "specobjid"
+partition_by = "plate"
+rows_per_partition = 60
+limit = 240
+[samples.targets]
+sql = """
+SELECT p.objID, p.ra, p.dec FROM Galaxy AS p LEFT JOIN SpecObj AS s ON s.bestObjID = p.objID
+WHERE s.specObjID IS NULL
+"""
+key = "objID"
+rows_per_partition = 4000
+limit = 100
+[images]
+pixels = 64
+[cube]
+rows_per_chunk = 20
+rows_per_block = 40
+[training]
+epochs = 3
+batch = 32
+[politeness]
+requests_per_second = 300
+connections = 4
+queries_per_minute = 6000
+[cluster]
+workers = {workers}
+[database]
+directory = "{folder}/postgres"
+[catalogue]
+name = "mill"
+'''
+
+
+class MillRun:
+    """The command ``skymill run`` on a run file of its own folder."""
+
+    def __init__(self, folder: Path, *, latency_s: float = 0.05, workers: int = 2) -> None:
+        self.folder = folder
+        self._going: subprocess.Popen[str] | None = None
+        self.run_file = folder / "run.toml"
+        self.run_file.write_text(RUN_FILE.format(folder=folder, latency_s=latency_s, workers=workers))
+
+    def command(self, verb: str, *words: str, timeout_s: float = 280) -> subprocess.CompletedProcess[str]:
+        """Run a verb to its end."""
+        return subprocess.run(
+            [SKYMILL, verb, str(self.run_file), *words], capture_output=True, text=True, timeout=timeout_s
+        )
+
+    def catalog(self, action: str, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run an action of ``skymill catalog`` to its end."""
+        return subprocess.run(
+            [SKYMILL, "catalog", action, str(self.run_file), *words], capture_output=True, text=True
+        )
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        """Start ``skymill run``, to be killed."""
+        return subprocess.Popen(
+            [SKYMILL, "run", str(self.run_file), *words],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def start_and_kill(
+        self,
+        stage: str,
+        kill: Callable[[subprocess.Popen[str]], None],
+        *,
+        done: int,
+        going: bool = False,
+        and_wait: bool = True,
+    ) -> str:
+        """Call `kill` once `done` units of `stage` are done (begun, if 0), and return what was printed.
+
+        Parameters
+        ----------
+        stage, kill, done
+            When, and what.
+        going : bool
+            Kill in the run that an earlier call has left going, in place of a new one.
+        and_wait : bool
+            Wait for the end of the run; else leave it going.
+        """
+        process = self._going if going and self._going else self.start()
+        deadline = time.monotonic() + 240
+        while self.units(stage, "done") < done or not self.units(stage, "running"):
+            assert process.poll() is None, process.stdout and process.stdout.read()
+            assert time.monotonic() < deadline, f"{stage} was not reached"
+            time.sleep(0.02)
+        kill(process)
+        if not and_wait:
+            self._going = process
+            return ""
+        out, _ = process.communicate(timeout=280)
+        return out
+
+    def connect(self) -> "psycopg2.extensions.connection":
+        """Connect to the run's own database."""
+        port = (self.folder / "postgres" / "data" / "postmaster.pid").read_text().split("\n")[3]
+        passfile = self.folder / "postgres" / "pgpass"
+        return psycopg2.connect(
+            host="127.0.0.1", port=port, user="skymill", dbname="skymill", passfile=str(passfile)
+        )
+
+    def query(self, sql: str) -> list[tuple]:
+        """Ask the run's database."""
+        connection = self.connect()
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute(sql)
+                return cursor.fetchall()
+        finally:
+            connection.close()
+
+    def units(self, stage: str, state: str) -> int:
+        """Return how many units of a stage are in a state; 0 while there is no database yet."""
+        try:
+            sql = f"SELECT count(*) FROM skymill.unit WHERE stage = '{stage}' AND state = '{state}'"
+            return int(self.query(sql)[0][0])
+        except (OSError, IndexError, psycopg2.Error):
+            return 0
+
+    def catalogue(self) -> bytes:
+        """Return the published catalogue as text, in the order of its key."""
+        out = self.folder / "catalogue.txt"
+        connection = self.connect()
+        try:
+            with connection.cursor() as cursor, out.open("wb") as file:
+                cursor.copy_expert("COPY (SELECT * FROM catalogue.mill ORDER BY sample, id) TO STDOUT", file)
+        finally:
+            connection.close()
+        return out.read_bytes()
+
+    def attempts(self) -> dict[tuple[str, str | None], int]:
+        """Return how many attempts of each stage ended how."""
+        return {
+            row[:2]: row[2]
+            for row in self.query("SELECT stage, outcome, count(*) FROM skymill.attempt GROUP BY 1, 2")
+        }
+
+    def stop_database(self) -> None:
+        """End the run's database."""
+        directory = str(self.folder / "postgres")
+        subprocess.run([SKYMILL, "db", "stop", "--directory", directory], check=False, capture_output=True)
+
+
+def kill_driver(process: subprocess.Popen[str]) -> None:
+    """Kill the driver itself."""
+    process.send_signal(signal.SIGKILL)
+
+
+def kill_worker(process: subprocess.Popen[str]) -> None:
+    """Kill one Dask worker of the driver, with what it has started."""
+    for child in psutil.Process(process.pid).children():
+        if "spawn_main" in " ".join(child.cmdline()):
+            os.kill(child.pid, signal.SIGKILL)
+            return
+    raise AssertionError("the driver has no worker")
+
+
+def database_killer(run: MillRun) -> Callable[[subprocess.Popen[str]], None]:
+    """Return what kills the run's database server."""
+
+    def kill(process: subprocess.Popen[str]) -> None:
+        del process
+        pid = int((run.folder / "postgres" / "data" / "postmaster.pid").read_text().split("\n")[0])
+        server = psutil.Process(pid)
+        for victim in [server, *server.children()]:
+            victim.kill()
+
+    return kill

@@ -1,0 +1,201 @@
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import zarr
+
+from model.bundles import load_bundle, write_bundle
+from model.cubes import Geometry
+from model.networks import build_network
+from model.prediction import Predictor, predict_block, predictor_for
+from model.presets import load_preset
+from schemas.errors import ModelError, StoreError
+
+ROWS, PIXELS = 300, 32
+GEOMETRY = Geometry(PIXELS, ("i", "r", "g"), 0.4)
+SMALL = {"network.hidden": [16], "network.members": 2, "network.rings": 6, "head.bins": 40}
+
+
+@pytest.fixture(scope="module")
+def images():
+    return np.random.default_rng(0).integers(0, 200, (ROWS, PIXELS, PIXELS, 3)).astype("u1")
+
+
+@pytest.fixture(scope="module")
+def cube(tmp_path_factory, images):
+    path = str(tmp_path_factory.mktemp("toy") / "cube.zarr")
+    status = np.ones(ROWS, "u1")
+    status[[3, 64, 65, 250]] = 33
+    columns = {
+        "image": images,
+        "status": status,
+        "split": (np.arange(ROWS) % 3).astype("u1"),
+        "label": np.where(np.arange(ROWS) % 2, 0.1, np.nan).astype("f4"),
+        "id": np.arange(ROWS).astype("u8") + np.uint64(2**63),
+        "ra": np.linspace(0, 359, ROWS),
+        "dec": np.linspace(-80, 80, ROWS),
+    }
+    group = zarr.open_group(path, mode="w", zarr_format=3)
+    for name, data in columns.items():
+        array = group.create_array(
+            name,
+            shape=data.shape,
+            dtype=data.dtype,
+            chunks=(16, *data.shape[1:]),
+            shards=(64, *data.shape[1:]),
+        )
+        array[:] = data
+    group.attrs.update(
+        rows=ROWS, rows_per_block=64, rows_per_chunk=16, arcsec_per_pixel=0.4, bands=["i", "r", "g"]
+    )
+    return path
+
+
+def _bundle(folder, preset="light", geometry=GEOMETRY, **overrides):
+    chosen = load_preset(preset, {**SMALL, **overrides} if preset == "light" else overrides)
+    weights = build_network(chosen, geometry, seed=3).get_weights()
+    facts = {"target": "z", "metrics": {}, "history": [], "run": {}}
+    write_bundle(Path(folder), weights, chosen, geometry, facts)
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    return _bundle(tmp_path_factory.mktemp("model") / "bundle")
+
+
+def _predict(cube, bundle, out, start=0, stop=ROWS, **changed):
+    receipt = predict_block(cube=cube, bundle=bundle, start=start, stop=stop, out=str(out), **changed)
+    return receipt, pq.read_table(out)
+
+
+def test_a_part_holds_every_good_row_of_the_block_and_no_other(tmp_path, cube, bundle):
+    receipt, table = _predict(cube, bundle, tmp_path / "part", 64, 256)
+    rows = table["row"].to_numpy()
+    assert rows.tolist() == [r for r in range(64, 256) if r not in (64, 65, 250)]
+    assert table["id"].to_pylist() == [r + 2**63 for r in rows.tolist()]
+    assert np.allclose(table["ra"].to_numpy(), np.linspace(0, 359, ROWS)[rows])
+    assert np.array_equal(table["split"].to_numpy(), rows % 3)
+    assert np.array_equal(np.isnan(table["z_spec"].to_numpy()), rows % 2 == 0)
+    types = {field.name: str(field.type) for field in table.schema}
+    assert types == {
+        "row": "int64",
+        "id": "uint64",
+        "ra": "double",
+        "dec": "double",
+        "z_spec": "float",
+        "z_phot": "float",
+        "z_phot_err": "float",
+        "flags": "int32",
+        "split": "uint8",
+        "pdf": "fixed_size_list<element: halffloat>[40]",
+    }
+    facts = json.loads(table.schema.metadata[b"skymill"])
+    assert facts["pdf_edges"] == pytest.approx(np.linspace(0, 0.4, 41).tolist())
+    assert facts["pdf_dtype"] == "float16"
+    assert facts["bundle"] == load_bundle(bundle).digest
+    data = (tmp_path / "part").read_bytes()
+    assert receipt["rows"] == len(rows)
+    assert receipt["bytes"] == len(data)
+    assert receipt["sha256"] == hashlib.sha256(data).hexdigest()
+
+
+def test_the_same_block_is_written_in_the_same_bytes(tmp_path, cube, bundle):
+    first, _ = _predict(cube, bundle, tmp_path / "a", 0, 128)
+    second, _ = _predict(cube, bundle, tmp_path / "b", 0, 128)
+    assert first == second
+    other, _ = _predict(cube, bundle, tmp_path / "c", 128, 256)
+    assert other["digest"] != first["digest"]
+
+
+def test_a_pdf_and_its_estimate_agree(tmp_path, cube, bundle):
+    _, table = _predict(cube, bundle, tmp_path / "part")
+    pdf = np.array(table["pdf"].to_pylist(), "f8")
+    middle = (np.linspace(0, 0.4, 41)[1:] + np.linspace(0, 0.4, 41)[:-1]) / 2
+    assert pdf.sum(1) == pytest.approx(1, abs=5e-3)
+    assert table["z_phot"].to_numpy() == pytest.approx((pdf * middle).sum(1), abs=1e-3)
+
+
+@pytest.mark.parametrize("preset", ["light", "menko"])
+def test_predictions_do_not_depend_on_batch_or_block(tmp_path, cube, bundle, preset):
+    if preset == "menko":
+        bundle = _bundle(tmp_path / "bundle", "menko", **{"network.stages": [[[3, 8]], [[3, 8]]]})
+    _, whole = _predict(cube, bundle, tmp_path / "whole")
+    for batch in (7, 500):
+        _, other = _predict(cube, bundle, tmp_path / f"b{batch}", batch=batch)
+        assert np.abs(other["z_phot"].to_numpy() - whole["z_phot"].to_numpy()).max() < 1e-5
+    pieces = [
+        _predict(cube, bundle, tmp_path / f"p{start}", start, min(start + 64, ROWS))[1]
+        for start in range(0, ROWS, 64)
+    ]
+    rows = np.concatenate([piece["row"].to_numpy() for piece in pieces])
+    z = np.concatenate([piece["z_phot"].to_numpy() for piece in pieces])
+    assert np.array_equal(rows, whole["row"].to_numpy())
+    assert np.abs(z - whole["z_phot"].to_numpy()).max() < 1e-6
+
+
+def test_an_image_s_prediction_does_not_depend_on_the_others_in_its_batch(bundle, images):
+    predictor = Predictor(load_bundle(bundle), batch=16)
+    whole = predictor(images[:40])
+    for start in (0, 3, 39):
+        assert np.array_equal(predictor(images[start : start + 1]).z, whole.z[start : start + 1])
+    turned = predictor(images[:40][::-1])
+    assert np.abs(turned.z[::-1] - whole.z).max() < 1e-6
+
+
+def test_a_bundle_is_loaded_once_a_process_and_again_when_it_changed(tmp_path):
+    path = _bundle(tmp_path / "b")
+    first = predictor_for(path)
+    assert predictor_for(path) is first
+    _bundle(tmp_path / "b", **{"head.bins": 20})
+    assert predictor_for(path) is not first
+
+
+def test_averaging_over_symmetries_gives_the_same_answer_for_every_symmetry(tmp_path, images):
+    path = _bundle(
+        tmp_path / "b",
+        "menko",
+        **{"network.stages": [[[3, 8]], [[3, 8]]], "input.average_symmetries": True},
+    )
+    image = images[:1]
+    predictor = Predictor(load_bundle(path), batch=2)
+    both = np.concatenate([image, image[:, ::-1]])
+    found = predictor(both)
+    assert found.z[0] == pytest.approx(found.z[1], abs=1e-6)
+    assert found.pdf is None and np.isnan(found.error).all()
+
+
+def test_a_cube_of_another_geometry_is_refused(tmp_path, cube):
+    other = _bundle(tmp_path / "b", geometry=Geometry(PIXELS, ("i", "r", "g"), 0.2))
+    with pytest.raises(ModelError, match=r"arcsec_per_pixel=0\.2") as caught:
+        predict_block(cube=cube, bundle=other, start=0, stop=64, out=str(tmp_path / "part"))
+    assert "same images settings" in caught.value.remedy
+    assert not (tmp_path / "part").exists()
+
+
+def test_a_block_without_a_good_row_gives_an_empty_part(tmp_path, bundle):
+    path = str(tmp_path / "empty.zarr")
+    group = zarr.open_group(path, mode="w", zarr_format=3)
+    shapes = {"image": ("u1", (PIXELS, PIXELS, 3)), "status": ("u1", ()), "split": ("u1", ())}
+    shapes |= {"label": ("f4", ()), "id": ("u8", ()), "ra": ("f8", ()), "dec": ("f8", ())}
+    for name, (dtype, shape) in shapes.items():
+        group.create_array(name, shape=(64, *shape), dtype=dtype, chunks=(16, *shape), shards=(64, *shape))
+    group.attrs.update(
+        rows=64, rows_per_block=64, rows_per_chunk=16, arcsec_per_pixel=0.4, bands=["i", "r", "g"]
+    )
+    receipt, table = _predict(path, bundle, tmp_path / "part", 0, 64)
+    assert receipt["rows"] == table.num_rows == 0
+    assert "pdf" in table.column_names
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path, cube, bundle):
+    with pytest.raises(StoreError, match="cannot write"):
+        predict_block(cube=cube, bundle=bundle, start=0, stop=64, out=str(tmp_path / "no" / "part"))
+
+
+def test_images_of_another_shape_are_refused(bundle):
+    with pytest.raises(ModelError, match="wants uint8 images"):
+        Predictor(load_bundle(bundle), batch=4)(np.zeros((2, 8, 8, 3), "u1"))

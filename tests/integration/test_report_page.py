@@ -1,0 +1,336 @@
+"""Whole reports of small synthetic runs, read back as a browser would."""
+
+import json
+import re
+from collections import Counter
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import zarr
+
+from model.metrics import crps, photoz_metrics
+from pipeline.report import cubes, predictions
+from pipeline.report.facts import FailureCount, FailureRow, ReportFacts, SampleFacts, UnitTime
+from pipeline.report.page import write_report
+from schemas.config import RunFile
+from schemas.flags import Part, Status
+
+ROWS = 240
+EDGES = np.linspace(0, 0.4, 61)
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+RUN_FILE = {"schema": 1, "name": "demo-run", "samples": {"spectro": {"sql": "SELECT * FROM SpecObj"}}}
+BIG_ID = 2**63 + 4096
+
+
+class _Page(HTMLParser):
+    """Collects what a browser would fetch, the ids, and tags that were left open."""
+
+    VOID = frozenset({"meta", "img", "link", "br"})
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.fetched: list[str] = []
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.open: list[str] = []
+        self.count: Counter[str] = Counter()
+        self.words = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.count[tag] += 1
+        if tag not in self.VOID:
+            self.open.append(tag)
+        self._look(attrs)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.count[tag] += 1
+        self._look(attrs)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.words += data
+
+    def _look(self, attrs: list[tuple[str, str | None]]) -> None:
+        for name, value in attrs:
+            if name in {"src", "href", "xlink:href", "srcset"}:
+                (self.links if str(value).startswith("#") else self.fetched).append(str(value))
+            if name == "id":
+                self.ids.append(str(value))
+
+
+def _truths() -> dict[str, Any]:
+    generator = np.random.default_rng(5)
+    z = generator.uniform(0.02, 0.3, ROWS).astype(np.float32)
+    part = np.where(np.arange(ROWS) % 3 == 0, int(Part.TEST), int(Part.TRAIN)).astype(np.uint8)
+    status = np.full(ROWS, int(Status.OK), np.uint8)
+    status[1::40] = Status.OUTSIDE_FOOTPRINT
+    estimate = (z + 0.02 * generator.normal(size=ROWS)).clip(0.001, 0.39).astype(np.float32)
+    centres = (EDGES[1:] + EDGES[:-1]) / 2
+    pdf = np.exp(-0.5 * ((centres - estimate[:, None]) / 0.02) ** 2)
+    return {
+        "z": z,
+        "z_phot": estimate,
+        "pdf": (pdf / pdf.sum(1, keepdims=True)).astype(np.float16),
+        "split": part,
+        "status": status,
+        "ra": (355 + 10 * generator.random(ROWS)) % 360,
+        "dec": generator.uniform(-2, 2, ROWS),
+        "id": np.arange(ROWS, dtype=np.uint64) + np.uint64(BIG_ID),
+    }
+
+
+def _write_cube(path: Path, truth: dict[str, Any], *, magnitude: bool = True) -> None:
+    group = zarr.open_group(path, mode="w")
+    y, x = np.mgrid[-12:12, -12:12]
+    size = 2 + 5 * np.random.default_rng(1).random(ROWS)[:, None, None]
+    glow = 230 * np.exp(-np.hypot(x, 1.4 * y) / size)
+    image = np.stack([glow, 0.8 * glow, 0.6 * glow], axis=-1).astype(np.uint8)
+    image[truth["status"] != Status.OK] = 0
+    arrays = {name: truth[name] for name in ("id", "ra", "dec", "status", "split")}
+    arrays |= {"label": truth["z"], "image": image}
+    if magnitude:
+        arrays["feature_modelMag_r"] = np.where(np.arange(ROWS) % 9 == 0, -9999.0, 15 + 8 * truth["z"])
+    for name, values in arrays.items():
+        group.create_array(name, data=values, chunks=(80, *values.shape[1:]))
+
+
+def _write_parts(folder: Path, truth: dict[str, Any], *, pdf: bool = True, labels: bool = True) -> list[Path]:
+    folder.mkdir(parents=True)
+    paths = []
+    for number, start in enumerate(range(0, ROWS, 80)):
+        rows = np.arange(start, start + 80)
+        rows = rows[truth["status"][rows] == Status.OK]
+        columns: dict[str, Any] = {
+            "row": rows.astype(np.int64),
+            "id": truth["id"][rows],
+            "ra": truth["ra"][rows],
+            "dec": truth["dec"][rows],
+            "z_spec": truth["z"][rows] if labels else np.full(len(rows), np.nan, np.float32),
+            "z_phot": truth["z_phot"][rows],
+            "z_phot_err": np.full(len(rows), 0.02, np.float32),
+            "flags": np.zeros(len(rows), np.int32),
+            "split": truth["split"][rows] if labels else np.full(len(rows), int(Part.UNLABELLED), np.uint8),
+        }
+        metadata = {}
+        if pdf:
+            flat = pa.array(truth["pdf"][rows].ravel())
+            columns["pdf"] = pa.FixedSizeListArray.from_arrays(flat, len(EDGES) - 1)
+            metadata = {b"skymill": json.dumps({"pdf_edges": EDGES.tolist()}).encode()}
+        paths.append(folder / f"part-{number:05d}.parquet")
+        pq.write_table(pa.table(columns).replace_schema_metadata(metadata), paths[-1])
+    return paths
+
+
+def _facts(folder: Path, *, pdf: bool = True, labels: bool = True, magnitude: bool = True) -> ReportFacts:
+    truth = _truths()
+    _write_cube(folder / "spectro.zarr", truth, magnitude=magnitude)
+    parts = _write_parts(folder / "predictions", truth, pdf=pdf, labels=labels)
+    failed = int((truth["status"] != Status.OK).sum())
+    sample = SampleFacts(
+        "spectro", ROWS, ROWS - failed, failed, ROWS - failed, folder / "spectro.zarr", tuple(parts)
+    )
+    fetch = [
+        UnitTime("fetch", f"spectro/{i:05d}", NOON + timedelta(seconds=10 * i), 80, 9.0) for i in range(3)
+    ]
+    return ReportFacts(
+        RunFile.model_validate(RUN_FILE),
+        folder,
+        (sample,),
+        published_rows=ROWS - failed,
+        catalogue="photoz",
+        version="7",
+        psql='psql "host=db dbname=sky" -c "SELECT * FROM photoz"',
+        failures=(FailureRow("spectro", BIG_ID + 1, "outside footprint", True, "<html>404 & so on</html>"),),
+        failure_counts=(FailureCount("spectro", "outside footprint", True, failed),),
+        history=tuple({"epoch": e, "loss": 1 / e, "val_loss": 1.2 / e, "seconds": 2.0} for e in range(1, 9)),
+        timeline=(*fetch, UnitTime("publish", "photoz", NOON + timedelta(seconds=60), 234, 1.0)),
+        provenance={"code": "0.1.0+gabc", "packages": {"numpy": "2.0"}},
+        made=NOON,
+    )
+
+
+def _tested() -> dict[str, Any]:
+    truth = _truths()
+    keep = (truth["split"] == Part.TEST) & (truth["status"] == Status.OK)
+    return {name: values[keep] for name, values in truth.items()}
+
+
+@pytest.fixture(scope="module")
+def facts(tmp_path_factory: pytest.TempPathFactory) -> ReportFacts:
+    return _facts(tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture(scope="module")
+def html(facts: ReportFacts, tmp_path_factory: pytest.TempPathFactory) -> str:
+    return write_report(facts, tmp_path_factory.mktemp("out") / "report.html").read_text(encoding="utf-8")
+
+
+def test_the_page_fetches_nothing_and_is_small(html: str) -> None:
+    page = _Page(html)
+    assert page.fetched and all(uri.startswith("data:image/") for uri in page.fetched)
+    assert "<script" not in html and "@import" not in html
+    assert all(target.startswith("#") for target in re.findall(r"url\(([^)]*)\)", html))
+    assert len(html) < 6_000_000
+
+
+def test_the_page_is_well_formed_and_its_links_lead_somewhere(html: str) -> None:
+    page = _Page(html)
+    assert page.open == []
+    assert len(page.ids) == len(set(page.ids))
+    assert {link[1:] for link in page.links} <= set(page.ids)
+
+
+def test_the_numbers_are_those_of_the_test_part(html: str) -> None:
+    tested = _tested()
+    expected = photoz_metrics(tested["z"], tested["z_phot"])
+    words = _Page(html).words
+    assert f"{expected.sigma_nmad:.4f}" in words
+    assert f"{expected.rmse:.4f}" in words
+    assert expected.text in words
+    assert f"N = {len(tested['z'])}" in words
+
+
+def test_the_crps_is_that_of_the_pdfs_on_disk(html: str) -> None:
+    tested = _tested()
+    expected = crps(tested["pdf"].astype(np.float64), EDGES, tested["z"].astype(np.float64)).mean()
+    assert f"CRPS {expected:.5f}" in _Page(html).words
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "estimates",
+        "by-z",
+        "by-mag",
+        "nz-spectro",
+        "pit",
+        "coverage",
+        "pdf-0",
+        "sky",
+        "close",
+        "training",
+        "rate-fetch",
+    ],
+)
+def test_every_kind_of_plot_is_there(html: str, name: str) -> None:
+    assert f'id="{name}-figure_1"' in html
+
+
+def test_three_mosaics_of_twelve_are_there(html: str) -> None:
+    assert _Page(html).count["img"] == 36
+
+
+def test_ids_past_two_to_the_63_are_exact(html: str) -> None:
+    shown = {int(text) for text in re.findall(r'class="id">(\d+)<', html)}
+    assert shown <= {int(i) for i in _tested()["id"]}
+    assert len(shown) > 20
+
+
+def test_the_worst_galaxy_leads_its_mosaic(html: str) -> None:
+    tested = _tested()
+    delta = np.abs(tested["z_phot"] - tested["z"]) / (1 + tested["z"])
+    worst = html.split("<h3>Worst</h3>")[1]
+    first = re.search(r'class="id">(\d+)<', worst)
+    assert first is not None and int(first[1]) == int(tested["id"][delta.argmax()])
+
+
+def test_a_servers_error_page_is_shown_as_text(html: str) -> None:
+    assert "&lt;html&gt;404 &amp; so on&lt;/html&gt;" in html
+
+
+def test_the_page_appears_whole_and_nothing_else_is_left(facts: ReportFacts, tmp_path: Path) -> None:
+    out = tmp_path / "deep" / "report.html"
+    first = write_report(facts, out).read_bytes()
+    assert write_report(facts, out).read_bytes() == first
+    assert [path.name for path in out.parent.iterdir()] == ["report.html"]
+
+
+def test_a_cap_is_told_and_is_kept(
+    facts: ReportFacts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(predictions, "MAX_POINTS", 50)
+    monkeypatch.setattr(predictions, "MAX_PDFS", 20)
+    words = _Page(write_report(facts, tmp_path / "r.html").read_text(encoding="utf-8")).words
+    assert f"show 50 of {len(_tested()['z'])} test galaxies" in words
+
+
+def test_the_sky_shows_failures_in_proportion_but_never_hides_rare_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cubes, "MAX_SKY_POINTS", 40)
+    monkeypatch.setattr(cubes, "MIN_FAILED", 3)
+    truth = _truths()
+    truth["status"][:80] = Status.TIMEOUT
+    _write_cube(tmp_path / "many.zarr", truth)
+    found = cubes.sky_positions([tmp_path / "many.zarr", None], seed=1)
+    fetched, failed = found["fetched"], found["failed"]
+    assert fetched.total + failed.total == ROWS
+    assert len(fetched.ra) == 40
+    assert len(failed.ra) == round(40 / fetched.total * failed.total) > 3
+    truth["status"][:80] = Status.OK
+    truth["status"][80:] = Status.OK
+    truth["status"][:2] = Status.TIMEOUT
+    _write_cube(tmp_path / "few.zarr", truth)
+    assert len(cubes.sky_positions([tmp_path / "few.zarr"], seed=1)["failed"].ra) == 2
+
+
+@pytest.mark.parametrize(
+    ("without", "sentence"),
+    [
+        ({"pdf": False}, "The predictions hold no PDF"),
+        ({"labels": False}, "nothing to compare"),
+        ({"magnitude": False}, "No column of the sample looks like a magnitude"),
+    ],
+)
+def test_what_the_products_lack_is_said(tmp_path: Path, without: dict[str, bool], sentence: str) -> None:
+    page = _Page(write_report(_facts(tmp_path, **without), tmp_path / "r.html").read_text(encoding="utf-8"))
+    assert sentence in page.words
+    assert page.open == []
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"history": ()}, "No network was trained"),
+        ({"failures": (), "failure_counts": ()}, "Every cutout that was asked for was had"),
+        ({"timeline": ()}, "No stage has finished a unit"),
+        ({"published_rows": 0}, "No catalogue version has been published"),
+        ({"samples": ()}, "No predictions have been written"),
+        ({"samples": (SampleFacts("spectro", 10, 0, 0, 0),)}, "nothing to show on the sky"),
+    ],
+)
+def test_what_the_ledger_lacks_is_said(
+    facts: ReportFacts, tmp_path: Path, change: dict[str, Any], sentence: str
+) -> None:
+    text = write_report(replace(facts, **change), tmp_path / "r.html").read_text(encoding="utf-8")
+    assert sentence in _Page(text).words
+
+
+def test_products_that_were_deleted_are_said_to_be_gone(facts: ReportFacts, tmp_path: Path) -> None:
+    sample = facts.samples[0]
+    gone = replace(sample, cube=tmp_path / "gone.zarr", parts=(*sample.parts, tmp_path / "part-9.parquet"))
+    text = write_report(replace(facts, samples=(gone,)), tmp_path / "r.html").read_text(encoding="utf-8")
+    words = _Page(text).words
+    assert "The cube with the cutouts is not there any more" in words
+    assert "1 prediction parts of the ledger are not on disk" in words
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+def test_very_few_test_galaxies_are_no_error(facts: ReportFacts, tmp_path: Path, rows: int) -> None:
+    table = pq.read_table(facts.samples[0].parts[0])
+    test = np.flatnonzero(table.column("split").to_numpy() == Part.TEST)[:rows]
+    few = tmp_path / "few.parquet"
+    pq.write_table(table.take(pa.array(test)), few)
+    sample = replace(facts.samples[0], parts=(few,))
+    text = write_report(replace(facts, samples=(sample,)), tmp_path / "r.html").read_text(encoding="utf-8")
+    assert f"N = {rows}" in _Page(text).words

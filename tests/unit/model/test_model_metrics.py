@@ -1,0 +1,130 @@
+import csv
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from model.metrics import DEFINITIONS, cde_loss, coverage, crps, pdf_metrics, photoz_metrics, pit
+from schemas.errors import ModelError
+
+SHARED = Path(os.environ.get("SKYMILL_SHARED", Path(__file__).parents[4] / "shared"))
+PUBLISHED = {
+    "50": {
+        "rmse": "0.01439",
+        "mae": "0.01014",
+        "bias": "-0.00377",
+        "median_bias": "-0.00586",
+        "nmad": "0.00724",
+        "nmad_uncentred": "0.01143",
+        "nmad_csst": "0.00745",
+        "eta_0.05": "0.0125",
+        "r2": "0.94126",
+    },
+    "80": {
+        "rmse": "0.02685",
+        "mae": "0.02302",
+        "bias": "-0.0204",
+        "median_bias": "-0.01856",
+        "nmad": "0.01074",
+        "nmad_uncentred": "0.02751",
+        "nmad_csst": "0.01059",
+        "eta_0.05": "0.0281",
+        "r2": "0.79550",
+    },
+}
+
+
+def _holdout(epochs):
+    path = SHARED / "facts" / f"menko_{epochs}ep_holdout_points.csv"
+    if not path.exists():
+        pytest.skip(f"{path} is not there; name its folder with SKYMILL_SHARED")
+    with path.open() as file:
+        pairs = np.array([(float(r["z_spec"]), float(r["z_pred"])) for r in csv.DictReader(file)])
+    return pairs[:, 0], pairs[:, 1]
+
+
+@pytest.mark.parametrize("epochs", ["50", "80"])
+def test_the_published_numbers_of_the_first_network_come_out_to_the_digits_given(epochs):
+    true, pred = _holdout(epochs)
+    skymill, wei = (photoz_metrics(true, pred, definition=d) for d in ("skymill", "wei2025"))
+    found = {
+        "rmse": skymill.rmse,
+        "mae": skymill.mae,
+        "bias": skymill.bias,
+        "median_bias": wei.bias,
+        "nmad": skymill.sigma_nmad,
+        "nmad_uncentred": photoz_metrics(true, pred, definition="zhou2023").sigma_nmad * 1.4826 / 1.48,
+        "nmad_csst": photoz_metrics(true, pred, definition="zhou_csst").sigma_nmad,
+        "eta_0.05": skymill.outlier_fraction,
+        "r2": skymill.r2,
+    }
+    wrong = {
+        name: (value, found[name])
+        for name, value in PUBLISHED[epochs].items()
+        if f"{found[name]:.{len(value.split('.')[1])}f}" != value
+    }
+    assert not wrong
+    assert wei.outlier_fraction == 0
+    assert photoz_metrics(true, pred, definition="zhou2023").outlier_fraction == 0
+    assert skymill.n == 1600
+
+
+def test_the_median_removed_scatter_hides_a_bias_that_the_other_shows():
+    true = np.linspace(0.01, 0.3, 100)
+    pred = true + 0.02 * (1 + true)
+    assert photoz_metrics(true, pred).sigma_nmad == pytest.approx(0, abs=1e-12)
+    assert photoz_metrics(true, pred, definition="zhou2023").sigma_nmad == pytest.approx(0.02 * 1.48)
+    assert photoz_metrics(true, pred).bias == pytest.approx(0.02)
+
+
+@pytest.mark.parametrize("definition", DEFINITIONS)
+def test_a_result_carries_its_definition_threshold_and_number(definition):
+    result = photoz_metrics(np.array([0.1, 0.2, np.nan]), np.array([0.1, 0.6, 0.1]), definition=definition)
+    assert result.n == 2
+    assert result.outlier_fraction == 0.5
+    assert result.text and str(result.outlier_threshold) in result.text
+    assert result.definition == definition
+
+
+def test_an_unknown_definition_names_those_there_are():
+    with pytest.raises(ModelError) as caught:
+        photoz_metrics(np.zeros(2), np.zeros(2), definition="nmad")
+    assert "pasquet2019" in caught.value.remedy
+
+
+def test_measuring_nothing_is_refused():
+    with pytest.raises(ModelError, match="none of 2 pairs"):
+        photoz_metrics(np.full(2, np.nan), np.zeros(2))
+
+
+def test_labels_drawn_from_their_own_pdfs_are_calibrated():
+    random = np.random.default_rng(1)
+    edges = np.linspace(0, 1, 51)
+    middle = (edges[1:] + edges[:-1]) / 2
+    centre = random.uniform(0.3, 0.7, 4000)
+    pdf = np.exp(-(((middle - centre[:, None]) / 0.05) ** 2) / 2)
+    pdf /= pdf.sum(1, keepdims=True)
+    drawn = np.array([random.choice(50, p=p) for p in pdf]) / 50 + random.uniform(0, 1 / 50, 4000)
+    good = pdf_metrics(pdf, edges, drawn)
+    assert good["pit_ks"] < 0.03
+    assert good["coverage_68"] == pytest.approx(0.68, abs=0.03)
+    assert sum(good["pit_histogram"]) == 4000
+    narrow = np.where(np.abs(middle - centre[:, None]) < 0.02, 1.0, 1e-9)
+    narrow /= narrow.sum(1, keepdims=True)
+    bad = pdf_metrics(narrow, edges, drawn)
+    assert bad["coverage_68"] < 0.5 and bad["crps"] > good["crps"] and bad["cde_loss"] > good["cde_loss"]
+
+
+def test_scores_of_a_certain_pdf_have_their_closed_forms():
+    edges = np.array([0.0, 0.1, 0.2, 0.3])
+    certain = np.array([[0.0, 1.0, 0.0]])
+    assert crps(certain, edges, np.array([0.15])) == pytest.approx([0.0])
+    assert crps(certain, edges, np.array([0.05])) == pytest.approx([0.1])
+    assert cde_loss(certain, edges, np.array([0.15])) == pytest.approx(10 - 20)
+    assert pit(certain, edges, np.array([0.15, 0.9, -1.0])[:1]) == pytest.approx([0.5])
+    assert pit(np.repeat(certain, 2, 0), edges, np.array([0.9, -1.0])).tolist() == [1.0, 0.0]
+
+
+def test_coverage_counts_central_intervals():
+    assert coverage(np.array([0.5, 0.05]), np.array([0.5, 0.95])).tolist() == [0.5, 1.0]

@@ -1,0 +1,91 @@
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.report.facts import UnitTime
+from pipeline.report.plots_redshift import Words
+from pipeline.report.plots_run import best_epoch
+from pipeline.report.quality import interval_edges
+from pipeline.report.sampling import Reservoir
+from pipeline.report.summary import stage_rows
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+def _unit(stage: str, end_s: float, seconds: float, *, rows: int = 100, worker: str = "a") -> UnitTime:
+    return UnitTime(stage, f"{stage}/{end_s}", NOON + timedelta(seconds=end_s), rows, seconds, worker)
+
+
+@given(lengths=st.lists(st.integers(0, 40), max_size=8), capacity=st.integers(1, 60))
+def test_a_reservoir_holds_no_more_than_it_may_and_no_row_twice(lengths: list[int], capacity: int) -> None:
+    reservoir, start = Reservoir(capacity, seed=1), 0
+    for length in lengths:
+        reservoir.add(
+            {"row": np.arange(start, start + length), "twice": 2 * np.arange(start, start + length)}
+        )
+        start += length
+    rows = reservoir.columns.get("row", np.empty(0))
+    assert reservoir.seen == start
+    assert len(rows) == min(start, capacity) == len(set(rows.tolist()))
+    assert rows.tolist() == sorted(rows.tolist())
+    assert (reservoir.columns.get("twice", np.empty(0)) == 2 * rows).all()
+
+
+def test_a_reservoir_is_the_same_for_the_same_seed_only() -> None:
+    def draw(seed: int) -> list[int]:
+        reservoir = Reservoir(10, seed=seed)
+        for start in range(0, 1000, 100):
+            reservoir.add({"row": np.arange(start, start + 100)})
+        return reservoir.columns["row"].tolist()
+
+    assert draw(1) == draw(1) != draw(2)
+
+
+def test_every_row_of_a_stream_is_as_likely_to_be_kept() -> None:
+    kept = np.zeros(200)
+    for seed in range(400):
+        reservoir = Reservoir(50, seed=seed)
+        for start in range(0, 200, 40):
+            reservoir.add({"row": np.arange(start, start + 40)})
+        kept[reservoir.columns["row"]] += 1
+    by_batch = kept.reshape(5, 40).mean(axis=1)
+    np.testing.assert_allclose(by_batch, 100, rtol=0.05)
+
+
+@given(st.lists(st.floats(0, 8), min_size=1, max_size=50))
+def test_intervals_hold_every_value_once(values: list[float]) -> None:
+    array = np.array(values)
+    edges = interval_edges(array)
+    assert (np.diff(edges) > 0).all()
+    assert edges[0] <= array.min() and array.max() < edges[-1]
+    assert np.histogram(array, edges)[0].sum() == len(values)
+
+
+def test_time_of_a_stage_leaves_out_the_gap_of_a_stopped_run() -> None:
+    timeline = [_unit("fetch", 10, 10), _unit("fetch", 12, 8, worker="b"), _unit("fetch", 5000, 8)]
+    (row,) = stage_rows(timeline)
+    assert row == ["fetch", "3", "300", "20.0\u202fs", "15", "2"]
+
+
+def test_stages_come_in_the_order_in_which_they_were_worked() -> None:
+    timeline = [_unit("publish", 99, 1), _unit("fetch", 50, 1), _unit("pull", 3, 1)]
+    assert [row[0] for row in stage_rows(timeline)] == ["pull", "fetch", "publish"]
+
+
+def test_the_best_epoch_is_by_validation_loss_and_ignores_nan() -> None:
+    history = [
+        {"epoch": 1, "loss": 0.1, "val_loss": 0.5},
+        {"epoch": 2, "loss": 0.2, "val_loss": 0.4},
+        {"epoch": 3, "loss": 0.0, "val_loss": float("nan")},
+    ]
+    best = best_epoch(history)
+    assert best is not None and best["epoch"] == 2
+    assert best_epoch([{"epoch": 1, "loss": 0.1}]) is None
+
+
+@pytest.mark.parametrize(("target", "true"), [("z", "z_{spec}"), ("velDisp", "velDisp_{true}")])
+def test_axes_name_what_was_learnt(target: str, true: str) -> None:
+    assert Words(target).true == true
