@@ -44,7 +44,7 @@ format: setup
 
 bench: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS),bench]'
-	$(BIN)/python benchmarks/table.py $(if $(SKY),--sky $(SKY))
+	$(BIN)/python -m benchmarks.table $(if $(SKY),--sky $(SKY))
 
 clean:
 	-$(BIN)/skymill db stop

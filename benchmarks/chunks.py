@@ -1,6 +1,6 @@
 """Which codec and how many rows a chunk: write and read one block's pixels of real cutouts.
 
-    python benchmarks/chunks.py --jpeg FOLDER [--rows 4096] [--pixels 64] [--repeat 3]
+    python -m benchmarks.chunks --jpeg FOLDER [--rows 4096] [--pixels 64] [--repeat 3]
 
 Each row of the table is one way to store the same pixels in shards of 1,024 rows; numbers are medians over
 interleaved repeats, page cache warm. Reading is in slices of 512 rows, as training does it.

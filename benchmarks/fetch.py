@@ -1,6 +1,6 @@
 """Fetching from a fast local origin: this project, a bare loop, and img2dataset on the same files.
 
-    python benchmarks/fetch.py [--jpeg FOLDER] [--rows 8192] [--repeat 5] [--img2dataset PYTHON]
+    python -m benchmarks.fetch [--jpeg FOLDER] [--rows 8192] [--repeat 5] [--img2dataset PYTHON]
 
 The bare loop is the least that can be done: aiohttp GET over as many connections, Pillow decode, the same Zarr
 shards; it validates, hashes and syncs nothing and obeys nobody. img2dataset runs in an environment of its own,
@@ -33,10 +33,10 @@ from PIL import Image
 from cluster.desk import Manners
 from pipeline.sources.cutouts import CutoutSource
 from pipeline.stages.fetch import fetch_block
-from pipeline.stores.cube import CubeSpec, blocks, create_cube
+from pipeline.stores.cube import CubeSpec, create_cube
 from pipeline.stores.staging import Staging, place
 from schemas.flags import Status
-from schemas.records import Block
+from schemas.records import Block, blocks_of
 
 CONNECTIONS = 16
 ROWS_PER_BLOCK = 4096
@@ -96,8 +96,14 @@ def make_cube(path: Path, rows: int, pixels: int) -> None:
     create_cube(path, path.with_suffix(".parquet"), spec)
 
 
+def blocks(cube: Path) -> list[Block]:
+    rows = zarr.open_group(cube, mode="r")["id"].shape[0]
+    return blocks_of("bench", rows, rows_per_block=ROWS_PER_BLOCK)
+
+
 def skymill(cube: Path, source: CutoutSource, work: Path) -> None:
     manners = Manners(source.url, requests_per_second=float("inf"), connections=CONNECTIONS)
+    shutil.rmtree(cube / "status" / "c", ignore_errors=True)  # what an earlier turn has fetched would be kept
     for block in blocks(cube):
         staging = Staging(str(work / "staging"), "fetch", block.key)
         receipt = fetch_block(cube=str(cube), block=block, source=source, manners=manners, staging=staging)

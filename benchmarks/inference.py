@@ -1,21 +1,23 @@
-"""`predict_block`, reading and writing included, against the bare compiled network over an array in memory.
+"""`infer_block`, reading, writing and sealing included, against the bare compiled network over an array in memory.
 
-``python benchmarks/inference.py [CUBE BUNDLE]`` prints one row of a markdown table; without arguments a random
+``python -m benchmarks.inference [CUBE BUNDLE]`` prints one row of a markdown table; without arguments a random
 cube and an untrained network are made.
 """
 
-import runpy
 import statistics
 import sys
 import tempfile
 import time
 from pathlib import Path
 
+from benchmarks.feed import make_cube
 from model.bundles import load_bundle, write_bundle
 from model.cubes import Cube, open_cube
-from model.prediction import DEFAULT_BATCH, frozen_engine, predict_block
+from model.prediction import DEFAULT_BATCH, frozen_engine
 from model.presets import load_preset
 from model.threads import import_with_tensorflow
+from pipeline.stages.infer import infer_block
+from pipeline.stores.staging import Staging
 
 REPEATS = 3
 
@@ -31,11 +33,13 @@ def make_bundle(folder: Path, cube: Cube) -> str:
 
 
 def whole_blocks(cube: Cube, bundle: str, out: Path) -> float:
-    """Predict the cube block by block; return images a second."""
+    """Predict the cube block by block, as workers do, below the folder `out`; return images a second."""
     started, rows = time.perf_counter(), 0
     for start in range(0, cube.rows, cube.rows_per_block):
-        stop = min(start + cube.rows_per_block, cube.rows)
-        rows += predict_block(cube=cube.path, bundle=bundle, start=start, stop=stop, out=str(out))["rows"]
+        span = (start, min(start + cube.rows_per_block, cube.rows))
+        staging = Staging(str(out), "infer", f"{start}")
+        final = str(out / f"{start}.parquet")
+        rows += infer_block(cube=cube.path, bundle=bundle, rows=span, staging=staging, final=final).rows
     return rows / (time.perf_counter() - started)
 
 
@@ -45,7 +49,6 @@ def main() -> None:
         if len(sys.argv) > 2:
             path, bundle = sys.argv[1:3]
         else:
-            make_cube = runpy.run_path(str(Path(__file__).with_name("feed.py")))["make_cube"]
             path = make_cube(folder / "cube.zarr")
             bundle = make_bundle(folder / "bundle", open_cube(path))
         cube = open_cube(path)

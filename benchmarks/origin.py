@@ -1,7 +1,9 @@
 """A fast local origin: serves JPEG cutouts from memory, one file an id, on a free loopback port.
 
-python benchmarks/origin.py FOLDER; prints its URL; ends with its standard input. It speaks only as much HTTP
-as is needed to keep connections alive, so that it takes little of the machine from those it measures.
+    python -m benchmarks.origin FOLDER
+
+prints its URL and ends with its standard input. It speaks only as much HTTP as is needed to keep connections alive,
+so that it takes little of the machine from what is measured.
 """
 
 import asyncio

@@ -3,14 +3,14 @@ r"""Publish speed: parts with a 180-bin PDF through `load_part`, against `psql \
 Both write the same bytes into tables made by the same statements, in turns; `load_part` reads Parquet,
 computes HEALPix and encodes within its time, and keeps its ledger row. psql only streams a file.
 
-    python benchmarks/publish.py [rows] [repeats]
+    python -m benchmarks.publish [--rows 120000] [--repeat 5]
 """
 
+import argparse
 import json
 import shutil
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from contextlib import closing
@@ -36,7 +36,11 @@ STAMP = "0123456789abcdef"
 
 
 def main() -> None:
-    rows, repeats = (int(word) for word in [*sys.argv[1:], *["120000", "5"][len(sys.argv) - 1 :]])
+    parser = argparse.ArgumentParser(description="Publish speed against `psql \\copy`.")
+    parser.add_argument("--rows", type=int, default=120_000)
+    parser.add_argument("--repeat", type=int, default=5)
+    args = parser.parse_args()
+    rows, repeats = args.rows, args.repeat
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         dsn = launcher.start(folder / "db")
@@ -57,8 +61,6 @@ def main() -> None:
 
 def report(rows: int, repeats: int, size_mib: float, ours: list[float], theirs: list[float]) -> None:
     a, b = statistics.median(ours), statistics.median(theirs)
-    print("| benchmark | ours | reference | ratio | goal |")
-    print("| --- | --- | --- | --- | --- |")
     print(
         f"| publish {rows:,} rows, 180-bin PDF ({size_mib:.0f} MiB; median of {repeats}; "
         f"spread {min(ours):,.0f} to {max(ours):,.0f} and {min(theirs):,.0f} to {max(theirs):,.0f}) "

@@ -1,6 +1,6 @@
 """A tree regression on radial colour features beside a run's predictions, on the run's own test split.
 
-``python benchmarks/tree_baseline.py CUBE PREDICTIONS`` (a folder of Parquet parts) prints a row of a markdown
+``python -m benchmarks.tree_baseline CUBE PREDICTIONS`` (a folder of Parquet parts) prints a row of a markdown
 table for each tree ensemble and one for the predictions. The features: mean and deviation of each band, the two
 differences and the two ratios of neighbouring mean bands in 12 rings, and the concentration of the light.
 """

@@ -13,7 +13,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from schemas.config import Politeness as PolitenessSection
@@ -24,6 +24,7 @@ LATE_S = 0.05
 """A slot used later than this [s] is given up: half of `SLACK_S`, the rest is the network's."""
 GRANT_S = 0.02
 """Slots are handed out in groups that last no longer than this [s]."""
+FIRST_WAIT_S = 1.0
 LONGEST_WAIT_S = 60.0
 FAILURES_TO_OPEN = 5
 PROBE_S = 60.0
@@ -73,6 +74,16 @@ class Manners:
             section.connections,
             section.give_up_after_s,
             shared,
+        )
+
+    def stricter(self, other: "Manners") -> "Manners":
+        """Return the manners that keep the limits of both, with the patience of the more patient."""
+        return replace(
+            self,
+            requests_per_second=min(self.requests_per_second, other.requests_per_second),
+            queries_per_minute=min(self.queries_per_minute, other.queries_per_minute),
+            connections=min(self.connections, other.connections),
+            give_up_after_s=max(self.give_up_after_s, other.give_up_after_s),
         )
 
 
@@ -166,24 +177,40 @@ class Desk:
         self._opened_s: float | None = None
         self._wait_s = 0.0
         self._probe_until = -math.inf
-        self.adopt(manners)
+        self.manners = manners
+        self.connections = manners.connections
+        self._lanes = {
+            Lane.CUTOUTS: _Lane(manners.requests_per_second, 1.0),
+            Lane.QUERIES: _Lane(manners.queries_per_minute, 60.0),
+        }
 
     def adopt(self, manners: Manners) -> None:
-        """Take new limits, as when a run is continued with another run file."""
-        with self._lock:
-            self.manners = manners
-            self.connections = manners.connections
-            self._lanes = {
-                Lane.CUTOUTS: _Lane(manners.requests_per_second, 1.0),
-                Lane.QUERIES: _Lane(manners.queries_per_minute, 60.0),
-            }
+        """Take new limits, as when a run is continued with another run file.
 
-    def rate(self, lane: str) -> float:
-        """Return the requests a lane may now start: a second (cutouts) or a minute (queries)."""
-        return self._lanes[Lane(lane)].limit
+        While others visit, the stricter of theirs and the new ones hold. What was booked stays booked, and a
+        limit that is not changed keeps what was learned of it.
+        """
+        with self._lock:
+            if self._holders:
+                manners = self.manners.stricter(manners)
+                self.connections = min(self.connections, manners.connections)
+            elif manners.connections != self.manners.connections:
+                self.connections = manners.connections
+            self._limit(Lane.CUTOUTS, self.manners.requests_per_second, manners.requests_per_second)
+            self._limit(Lane.QUERIES, self.manners.queries_per_minute, manners.queries_per_minute)
+            self.manners = manners
+
+    def _limit(self, lane: Lane, old: float, new: float) -> None:
+        booked = self._lanes[lane]
+        if self._holders:
+            booked.limit = min(booked.limit, new)
+        elif new != old:
+            booked.limit = new
 
     def permits(self, holder: str, worker: str, *, wanted: int, sharers: int = 1) -> int:
         """Lend connections to a task: at least one, or 0 if all are lent.
+
+        The first visitor of a source that was given up waits for it anew.
 
         Parameters
         ----------
@@ -197,6 +224,8 @@ class Desk:
             Workers that share the source; nobody gets more than a fair share.
         """
         with self._lock:
+            if not self._holders:
+                self._hope()
             held = self._holders.pop(holder, ("", 0))[1]
             free = self.connections - sum(count for _, count in self._holders.values())
             count = max(held, min(wanted, free, math.ceil(self.connections / max(1, sharers))), 0)
@@ -289,7 +318,7 @@ class Desk:
         if self._opened_s is None:
             if self._failures < FAILURES_TO_OPEN:
                 return
-            self._opened_s, self._wait_s = now, 0.5
+            self._opened_s, self._wait_s = now, FIRST_WAIT_S / 2
         elif not grant.probe:
             return
         self._wait_s = min(LONGEST_WAIT_S, 2 * self._wait_s)
@@ -300,6 +329,11 @@ class Desk:
         if self._opened_s is not None:
             self._opened_s, self._probe_until, self._failures = None, -math.inf, 0
             self._epoch += 1
+
+    def _hope(self) -> None:
+        now = self.clock()
+        if self._opened_s is not None and now - self._opened_s >= self.manners.give_up_after_s:
+            self._opened_s, self._wait_s, self._probe_until = now, FIRST_WAIT_S / 2, -math.inf
 
     def _pause(self, wait_s: float) -> None:
         now = self.clock()

@@ -11,7 +11,6 @@ import secrets
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, NamedTuple, Protocol
 
@@ -128,6 +127,10 @@ class PolitenessPlugin(SchedulerPlugin):
         for desk in self.desks.values():
             desk.drop_worker(worker)
 
+    def remove_client(self, scheduler: Any, client: str) -> None:
+        """Free the connections of a driver that left."""
+        self.remove_worker(scheduler, client)
+
     def _desk(self, manners: dict[str, Any]) -> Desk:
         wanted = Manners(**manners)
         desk = self.desks.get(wanted.source)
@@ -235,18 +238,6 @@ def _bridge(node: Any) -> Call:
     return call
 
 
-@dataclass(frozen=True)
-class Ticket:
-    """Leave to send one request now; a ``probe`` should only find out whether the server lives."""
-
-    grant: Grant
-
-    @property
-    def probe(self) -> bool:
-        """Whether the server is down and this request is to find out if it still is."""
-        return self.grant.probe
-
-
 class Visit:
     """One task's dealings with a source: its connections, its tickets, its answers.
 
@@ -274,7 +265,7 @@ class Visit:
     ) -> None:
         await self._politeness.leave(self._holder)
 
-    async def ticket(self, lane: str) -> Ticket:
+    async def ticket(self, lane: str) -> Grant:
         """Wait until one request may be sent.
 
         Raises
@@ -291,22 +282,22 @@ class Visit:
             if (delay_s := due_s - time.monotonic()) > 0:
                 await asyncio.sleep(delay_s)
             if not grant.interval_s or time.monotonic() - due_s <= LATE_S:
-                return Ticket(grant)
+                return grant
 
-    def good(self, ticket: Ticket) -> None:
+    def good(self, grant: Grant) -> None:
         """Note an answer of a living server; the desk hears of it with the next request for tickets."""
         count, window, epoch = self._good
-        self._good = Good(count + 1, max(window, ticket.grant.window), max(epoch, ticket.grant.epoch))
+        self._good = Good(count + 1, max(window, grant.window), max(epoch, grant.epoch))
 
-    async def bad(self, ticket: Ticket, answer: Answer, retry_after_s: float = 0.0) -> bool:
+    async def bad(self, grant: Grant, answer: Answer, retry_after_s: float = 0.0) -> bool:
         """Report a refusal or a failure at once; return whether the source is down."""
-        down = await self._politeness.report(ticket.grant, answer, retry_after_s)
+        down = await self._politeness.report(grant, answer, retry_after_s)
         self._tickets.clear()
         return down
 
-    async def alive(self, ticket: Ticket) -> None:
+    async def alive(self, grant: Grant) -> None:
         """Report at once that the server lives, as after a probe."""
-        await self._politeness.report(ticket.grant, Answer.GOOD)
+        await self._politeness.report(grant, Answer.GOOD)
 
     async def _ask(self, lane: str) -> None:
         good, self._good = self._good, NOTHING

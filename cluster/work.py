@@ -1,4 +1,4 @@
-"""What a worker does with a task: find the function by its name, run it, time it.
+"""What travels between driver and workers: tasks, and what became of them.
 
 Functions travel by name (``package.module:function``), so that the driver never has to import what only
 workers need, TensorFlow above all.
@@ -11,24 +11,31 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from schemas.errors import SkymillError
+
 
 @dataclass(frozen=True)
 class Task:
-    """One call of `work` with `arguments`; `key` names it in logs, `attempt` fences its result."""
+    """One call of `work` with `arguments`; `key` names it in logs, `attempt` fences its result.
+
+    ``starts`` is how often it may be started, should its worker die.
+    """
 
     key: str
     work: str
     arguments: dict[str, Any] = field(default_factory=dict, hash=False)
     attempt: int = 1
+    starts: int = 1
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a task: a value, or an error."""
+    """What became of a task: a value, or an error and how often the task was started."""
 
     task: Task
     value: Any = None
-    error: BaseException | None = None
+    error: SkymillError | None = None
+    starts: int = 1
 
 
 def find(work: str) -> Callable[..., Any]:
@@ -42,11 +49,6 @@ def find(work: str) -> Callable[..., Any]:
     module, _, name = work.partition(":")
     function = getattr(importlib.import_module(module), name)
     return function  # type: ignore[no-any-return]
-
-
-def perform(work: str, arguments: dict[str, Any]) -> Any:
-    """Run one task in this process."""
-    return find(work)(**arguments)
 
 
 def whoami() -> str:

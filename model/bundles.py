@@ -1,8 +1,8 @@
 """Bundles: a trained network as a folder that can be moved, checked and used years later.
 
 ``weights.skt`` (named arrays), ``preset.json``, ``geometry.json``, ``metrics.json``, ``history.json``,
-``run.json`` (the provenance given) and ``manifest.json`` (SHA-256 of each file, and the digest). The digest
-names the content: weights, preset and geometry, never time or place.
+``run.json`` (the provenance given) and ``manifest.json`` (SHA-256 of each file, the digest, and the digest of
+the inputs it was made from). The digest names the content: weights, preset and geometry, never time or place.
 """
 
 import hashlib
@@ -15,8 +15,9 @@ from typing import Any
 from numpy.typing import NDArray
 
 from model.cubes import Geometry, geometry_from_dict
+from model.files import disk_errors, sync_folder, write_durably
 from model.presets import Preset, preset_from_dict
-from model.tensors import pack, sync_folder, unpack, write_durably
+from model.tensors import pack, unpack
 from schemas.errors import ModelError
 
 _WEIGHTS, _MANIFEST, _FORMAT = "weights.skt", "manifest.json", 1
@@ -24,10 +25,11 @@ _WEIGHTS, _MANIFEST, _FORMAT = "weights.skt", "manifest.json", 1
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle as read: ``weights`` in the network's own order."""
+    """A bundle as read: ``weights`` in the network's own order, ``inputs`` the digest of what it was made from."""
 
     path: str
     digest: str
+    inputs: str
     preset: Preset
     geometry: Geometry
     target: str
@@ -55,9 +57,16 @@ def write_bundle(
     preset, geometry
         What rebuilds the network.
     facts : Mapping
-        ``target``, ``metrics``, ``history`` and ``run``.
+        ``target``, ``metrics``, ``history`` and ``run``, the provenance, with the digest of all that was
+        learnt from as its ``inputs``.
+
+    Raises
+    ------
+    StoreError
+        The folder cannot be written, or the disk is full.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     files = {
         _WEIGHTS: pack({f"{i:04d}": array for i, array in enumerate(weights)}),
         "preset.json": _json(preset.as_dict()),
@@ -70,11 +79,13 @@ def write_bundle(
     manifest = {
         "format": _FORMAT,
         "digest": digest,
+        "inputs": facts["run"].get("inputs", ""),
         "target": facts["target"],
         "sha256": {name: hashlib.sha256(data).hexdigest() for name, data in sorted(files.items())},
     }
     write_durably(folder / _MANIFEST, _json(manifest))
-    sync_folder(folder.parent)
+    with disk_errors(folder):
+        sync_folder(folder.parent)
     return digest
 
 
@@ -103,6 +114,7 @@ def load_bundle(path: str | Path) -> Bundle:
     return Bundle(
         path=str(folder),
         digest=manifest["digest"],
+        inputs=manifest["inputs"],
         preset=preset_from_dict(values["preset.json"]),
         geometry=geometry_from_dict(values["geometry.json"]),
         target=manifest["target"],

@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import zarr
@@ -16,6 +16,7 @@ from schemas.errors import ModelError, StoreError
 from schemas.flags import Part, Status
 
 Array = NDArray[Any]
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -135,42 +136,40 @@ def labelled_rows(cube: Cube) -> dict[Part, LabelledRows]:
 
 
 @contextmanager
-def read_ahead(read: Callable[[Any], Any], requests: Iterable[Any]) -> Iterator[Iterator[Any]]:
-    """Call `read` for each request in one background thread, one result ahead of who takes them.
+def read_ahead(source: Iterable[Result]) -> Iterator[tuple[Iterator[Result], Callable[[], None]]]:
+    """Take the items of `source` in one background thread, one ahead of who takes them here.
 
-    At most one finished result waits while the next is being read. The thread has ended when the context is
-    left, on whatever way; an error of `read` is raised where its result would have been taken.
+    Gives the items, and a function to call once for each of them, when what came before it is no longer held:
+    the next item is begun then. The thread has ended when the context is left, on whatever way; an error of
+    `source` is raised where its item would have been taken.
     """
     results: queue.Queue[tuple[str, Any]] = queue.Queue(maxsize=1)
     wanted = threading.Semaphore(1)
     closing = threading.Event()
 
     def work() -> None:
+        items = iter(source)
         try:
-            for request in requests:
-                wanted.acquire()
-                if closing.is_set():
-                    return
-                results.put(("result", read(request)))
+            while wanted.acquire() and not closing.is_set():
+                results.put(("item", next(items)))
+        except StopIteration:
+            results.put(("end", None))
         except BaseException as error:
             results.put(("error", error))
-        else:
-            results.put(("end", None))
 
-    def take() -> Iterator[Any]:
+    def take() -> Iterator[Result]:
         while True:
             kind, value = results.get()
             if kind == "end":
                 return
             if kind == "error":
                 raise value
-            wanted.release()
             yield value
 
     thread = threading.Thread(target=work, name="cube-reader", daemon=True)
     thread.start()
     try:
-        yield take()
+        yield take(), wanted.release
     finally:
         closing.set()
         wanted.release()

@@ -26,6 +26,11 @@ def prepare(seed: int) -> None:
     tf.config.experimental.enable_op_determinism()
 
 
+def versions() -> dict[str, str]:
+    """Return the versions of what computes: others may name their variables, or round, in another way."""
+    return {"keras": keras.__version__, "tensorflow": tf.__version__}
+
+
 def training_step(
     network: keras.Model, optimizer: keras.optimizers.Optimizer, loss: Loss
 ) -> Callable[[Array, Array, float], float]:
@@ -44,7 +49,9 @@ def training_step(
         optimizer.apply_gradients(zip(gradients, network.trainable_variables, strict=True))
         return data_loss
 
-    compiled = tf.function(learn, input_signature=_signature(network, tf.float32))
+    compiled = tf.function(
+        learn, input_signature=[*_images_and_labels(network), tf.TensorSpec((), tf.float32)]
+    )
 
     def step(images: Array, labels: Array, global_batch: float) -> float:
         return float(
@@ -59,14 +66,14 @@ def evaluation_step(
 ) -> Callable[[Array, Array], tuple[float, Array]]:
     """Return ``evaluate(images, labels)``: the sum of the losses, and the head's answers."""
 
-    def evaluate(images: Any, labels: Any, unused: Any) -> Any:
+    def evaluate(images: Any, labels: Any) -> Any:
         output = network(images, training=False)
         return tf.reduce_sum(loss(labels, output)), summarise(output, head)
 
-    compiled = tf.function(evaluate, input_signature=_signature(network, tf.float32))
+    compiled = tf.function(evaluate, input_signature=_images_and_labels(network))
 
     def step(images: Array, labels: Array) -> tuple[float, Array]:
-        total, answers = compiled(tf.constant(images), tf.constant(labels), tf.constant(0.0))
+        total, answers = compiled(tf.constant(images), tf.constant(labels))
         return float(total), answers.numpy()
 
     return step
@@ -92,9 +99,5 @@ def inference(network: keras.Model, head: Any, batch: int) -> Callable[[Array], 
     return answer
 
 
-def _signature(network: keras.Model, label_type: Any) -> list[Any]:
-    return [
-        tf.TensorSpec((None, *network.input_shape[1:]), tf.uint8),
-        tf.TensorSpec((None,), label_type),
-        tf.TensorSpec((), tf.float32),
-    ]
+def _images_and_labels(network: keras.Model) -> list[Any]:
+    return [tf.TensorSpec((None, *network.input_shape[1:]), tf.uint8), tf.TensorSpec((None,), tf.float32)]

@@ -1,35 +1,36 @@
 """What a trainer is asked to do, and what it answers: small values that travel as JSON."""
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrainingJob:
     """One training, whole: the same job always ends with the same weights.
 
     ``cube`` is the Zarr group to learn from; ``checkpoint`` the folder whose content makes a killed training
-    go on; ``bundle`` the folder (a staging path) the result is written to. Empty ``epochs``, ``batch``,
-    ``learning_rate`` and ``patience`` come from the preset. ``definition`` names the metrics that are
-    reported (see `model.metrics.DEFINITIONS`); ``provenance`` is stored with the bundle as it is given.
+    go on; ``bundle`` the folder (a staging path) the result is written to. ``epochs``, ``batch``,
+    ``learning_rate`` and ``patience`` come from the preset where they are None. ``definition`` names the
+    metrics that are reported (see `model.metrics.DEFINITIONS`); ``provenance`` is stored with the bundle as it
+    is given, and its ``inputs``, the digest of all that is learnt from, in the manifest too.
     """
 
     cube: str
     checkpoint: str
     bundle: str
-    preset: str = "light"
-    overrides: dict[str, Any] = field(default_factory=dict)
-    seed: int = 137
-    epochs: int | None = None
-    batch: int | None = None
-    learning_rate: float | None = None
-    patience: int | None = None
-    target: str = "z"
-    definition: str = "skymill"
-    threads: int = 1
-    provenance: dict[str, Any] = field(default_factory=dict)
+    preset: str
+    overrides: dict[str, Any]
+    seed: int
+    epochs: int | None
+    batch: int | None
+    learning_rate: float | None
+    patience: int | None
+    target: str
+    definition: str
+    threads: int
+    provenance: dict[str, Any]
 
     def resolved_overrides(self) -> dict[str, Any]:
         """Return the preset's overrides with the job's own four numbers among them."""

@@ -72,13 +72,15 @@ def _inside_bins(
     return inside, left_out
 
 
-def job_digest(job: TrainingJob, preset: Preset, data: Data) -> str:
+def job_digest(job: TrainingJob, preset: Preset, data: Data, *, versions: Mapping[str, str]) -> str:
     """Return a digest of everything that decides the weights: preset, seed, geometry, rows, labels, pixels.
 
-    Pixels enter through the stored digests of the cutouts, where the cube has them.
+    Pixels enter through the stored digests of the cutouts, where the cube has them; `versions` are those of the
+    libraries that compute.
     """
     whole = hashlib.sha256(preset.digest.encode())
-    whole.update(json.dumps([job.seed, data.cube.geometry.as_dict(), data.cube.rows_per_block]).encode())
+    settings = [job.seed, data.cube.geometry.as_dict(), data.cube.rows_per_block, dict(versions)]
+    whole.update(json.dumps(settings, sort_keys=True).encode())
     digests = data.cube.read(arrays.DIGEST.name) if arrays.DIGEST.name in data.cube.group else None
     for part, rows in sorted(data.parts.items()):
         whole.update(f"{part}:{len(rows.rows)}".encode() + rows.rows.tobytes() + rows.labels.tobytes())

@@ -3,7 +3,7 @@
 Neither the number of processes nor how often a training was killed has a say. Blocks come in a shuffled
 order; each step serves, shuffled together, the second half of one block's rows and the first half of the
 next one's. So a batch mixes two blocks, every row comes exactly once an epoch, every block is read once, and
-two blocks in memory (and the one being read) are enough for a cube of any size.
+less than three blocks in memory are enough for a cube of any size.
 """
 
 from collections.abc import Iterator
@@ -73,16 +73,19 @@ def symmetries(rows: Rows, *, seed: int, epoch: int) -> NDArray[Any]:
     return (value >> np.uint64(61)).astype(np.uint8)
 
 
-def apply_symmetries(images: NDArray[Any], which: NDArray[Any]) -> NDArray[Any]:
-    """Return `images` ``(n, y, x, band)``, each turned or mirrored as `which` (0 to 7) says.
+def apply_symmetry(images: NDArray[Any], code: int) -> NDArray[Any]:
+    """Return a view of `images` ``(n, y, x, band)`` turned or mirrored.
 
-    Bit 0 mirrors y, bit 1 mirrors x, bit 2 exchanges the two.
+    Bit 0 of `code` mirrors y, bit 1 mirrors x, bit 2 exchanges the two before.
     """
+    turned = images.transpose(0, 2, 1, 3) if code & 4 else images
+    return turned[:, :: -1 if code & 1 else 1, :: -1 if code & 2 else 1]
+
+
+def apply_symmetries(images: NDArray[Any], which: NDArray[Any]) -> NDArray[Any]:
+    """Return `images` ``(n, y, x, band)``, each turned or mirrored as `which` (0 to 7) says."""
     turned = np.empty_like(images)
     for code in range(8):
         chosen = which == code
-        part = images[chosen]
-        if code & 4:
-            part = part.transpose(0, 2, 1, 3)
-        turned[chosen] = part[:, :: -1 if code & 1 else 1, :: -1 if code & 2 else 1]
+        turned[chosen] = apply_symmetry(images[chosen], code)
     return turned

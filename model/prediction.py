@@ -8,7 +8,6 @@ imported when the first network is loaded, not with this module.
 import functools
 import hashlib
 import json
-import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,15 +21,16 @@ from numpy.typing import NDArray
 from model.bundles import Bundle, load_bundle
 from model.cubes import Cube, open_cube, read_ahead
 from model.estimates import Estimates, bin_edges, estimate
+from model.files import disk_errors
+from model.order import apply_symmetry
 from model.threads import import_with_tensorflow
 from schemas import arrays
-from schemas.errors import ModelError, StoreError
+from schemas.errors import ModelError
 from schemas.flags import Status
 
 Array = NDArray[Any]
 Answer = Callable[[Array], Array]
-"""The head's answers to images of one fixed shape ``(batch, y, x, band)``: what an inference engine is."""
-Engine = Callable[[Bundle, int], Answer]
+"""The head's answers to images of one fixed shape ``(batch, y, x, band)``."""
 
 DEFAULT_BATCH = 128
 _ROWS_PER_GROUP = 1 << 20
@@ -46,10 +46,10 @@ _COLUMNS = ("row", "id", "ra", "dec", "z_spec", "z_phot", "z_phot_err", "flags",
 _lock = threading.Lock()
 
 
-def frozen_engine(bundle: Bundle, batch: int, *, threads: int = 1) -> Answer:
-    """Compile a bundle's network with TensorFlow, its weights frozen into the graph."""
-    networks = import_with_tensorflow("model.networks", threads=threads)
-    engines = import_with_tensorflow("model.engines", threads=threads)
+def frozen_engine(bundle: Bundle, batch: int) -> Answer:
+    """Compile a bundle's network with TensorFlow, its weights frozen into the graph; one thread computes."""
+    networks = import_with_tensorflow("model.networks", threads=1)
+    engines = import_with_tensorflow("model.engines", threads=1)
     network = networks.build_network(bundle.preset, bundle.geometry, seed=0)
     shapes = [tuple(weight.shape) for weight in network.weights]
     if shapes != [weight.shape for weight in bundle.weights]:
@@ -71,17 +71,11 @@ class Predictor:
         The trained network.
     batch : int
         Images that are computed at once.
-    threads : int
-        Threads of TensorFlow, if this is its first use in the process.
-    engine : callable or None
-        Makes the compiled network; `frozen_engine` when None.
     """
 
-    def __init__(
-        self, bundle: Bundle, *, batch: int = DEFAULT_BATCH, threads: int = 1, engine: Engine | None = None
-    ) -> None:
+    def __init__(self, bundle: Bundle, *, batch: int = DEFAULT_BATCH) -> None:
         self.bundle, self.batch = bundle, batch
-        self._answer = (engine or functools.partial(frozen_engine, threads=threads))(bundle, batch)
+        self._answer = frozen_engine(bundle, batch)
         self._symmetries = range(8) if bundle.preset["input"]["average_symmetries"] else range(1)
 
     def __call__(self, images: Array) -> Estimates:
@@ -112,40 +106,35 @@ class Predictor:
             images = np.concatenate([images, np.zeros((self.batch - given, *images.shape[1:]), np.uint8)])
         total = np.asarray(self._answer(images), np.float32)
         for code in self._symmetries[1:]:
-            total = total + self._answer(_seen(images, code))
+            total = total + self._answer(np.ascontiguousarray(apply_symmetry(images, code)))
         return total[:given] / np.float32(len(self._symmetries))
 
 
-def _seen(images: Array, code: int) -> Array:
-    turned = images.transpose(0, 2, 1, 3) if code & 4 else images
-    return np.ascontiguousarray(turned[:, :: -1 if code & 1 else 1, :: -1 if code & 2 else 1])
-
-
 @functools.lru_cache(maxsize=2)
-def _cached(path: str, manifest: bytes, batch: int, threads: int) -> Predictor:
-    return Predictor(load_bundle(path), batch=batch, threads=threads)
+def _cached(path: str, manifest: bytes, batch: int) -> Predictor:
+    return Predictor(load_bundle(path), batch=batch)
 
 
-def predictor_for(bundle: str, *, batch: int = DEFAULT_BATCH, threads: int = 1) -> Predictor:
+def predictor_for(bundle: str, *, batch: int = DEFAULT_BATCH) -> Predictor:
     """Return the predictor of the bundle at path `bundle`: loaded and compiled once a process."""
     manifest = Path(bundle) / "manifest.json"
     with _lock:
-        return _cached(bundle, manifest.read_bytes() if manifest.exists() else b"", batch, threads)
+        return _cached(bundle, manifest.read_bytes() if manifest.exists() else b"", batch)
 
 
 def predict_block(
-    *, cube: str, bundle: str, start: int, stop: int, out: str, batch: int = DEFAULT_BATCH, threads: int = 1
+    *, cube: str, bundle: str, start: int, stop: int, out: str, batch: int = DEFAULT_BATCH
 ) -> dict[str, Any]:
     """Predict the rows `start` to `stop` (exclusive) of a cube that were fetched well.
 
-    Writes one Parquet file at `out`, synced: ``row, id, ra, dec, z_spec, z_phot, z_phot_err, flags, split``
+    Writes one Parquet file at `out`, not synced: ``row, id, ra, dec, z_spec, z_phot, z_phot_err, flags, split``
     and, for a head with a PDF, ``pdf``; the bins' edges are in the schema's metadata under ``skymill``. The
     same block and bundle give the same bytes.
 
     Returns
     -------
     dict
-        ``rows``, ``bytes``, ``sha256`` of the file and ``digest`` of the columns' content.
+        ``rows``, and ``digest`` of the columns' content.
 
     Raises
     ------
@@ -155,12 +144,13 @@ def predict_block(
         The cube cannot be read, or the part not be written.
     """
     source = open_cube(cube)
-    predictor = predictor_for(bundle, batch=batch, threads=threads)
+    predictor = predictor_for(bundle, batch=batch)
     _check_geometry(source, predictor.bundle)
     columns = _predict(source, predictor, start, stop)
     table = _table(columns, predictor.bundle)
-    written = _write(table, Path(out))
-    return {"rows": table.num_rows, "digest": _content_digest(columns, predictor.bundle), **written}
+    with disk_errors(Path(out)), Path(out).open("wb") as file:
+        pq.write_table(table, file, compression="zstd", use_dictionary=False, row_group_size=_ROWS_PER_GROUP)
+    return {"rows": table.num_rows, "digest": _content_digest(columns, predictor.bundle)}
 
 
 def _check_geometry(cube: Cube, bundle: Bundle) -> None:
@@ -196,8 +186,9 @@ def _predict(cube: Cube, predictor: Predictor, start: int, stop: int) -> dict[st
 
     parts: list[Estimates] = []
     waiting, copied = np.zeros((0, *cube.array(arrays.IMAGE.name).shape[1:]), np.uint8), {}
-    with read_ahead(read, [*_slices(cube, start, stop, predictor.batch), None]) as results:
+    with read_ahead(map(read, [*_slices(cube, start, stop, predictor.batch), None])) as (results, go_on):
         for result in results:
+            go_on()
             if isinstance(result, dict):
                 copied = result
                 break
@@ -225,22 +216,6 @@ def _table(columns: dict[str, Array], bundle: Bundle) -> pa.Table:
         data["pdf"] = pa.FixedSizeListArray.from_arrays(flat, columns["pdf"].shape[1])
         facts |= {"pdf_edges": bin_edges(bundle.preset["head"]).tolist(), "pdf_dtype": "float16"}
     return pa.table(data).replace_schema_metadata({b"skymill": json.dumps(facts, sort_keys=True).encode()})
-
-
-def _write(table: pa.Table, out: Path) -> dict[str, Any]:
-    try:
-        with out.open("wb") as file:
-            pq.write_table(
-                table, file, compression="zstd", use_dictionary=False, row_group_size=_ROWS_PER_GROUP
-            )
-            file.flush()
-            os.fsync(file.fileno())
-        data = out.read_bytes()
-    except OSError as error:
-        raise StoreError(
-            f"cannot write {out}: {error}", "make room on the disk or check the folder's permissions"
-        ) from error
-    return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
 
 
 def _content_digest(columns: dict[str, Array], bundle: Bundle) -> str:

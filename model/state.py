@@ -4,6 +4,7 @@ A checkpoint holds all variables (weights, the optimizer's, random generators'),
 the history. It is one file, replaced atomically: a process killed at any time leaves the old or the new one.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +13,8 @@ from typing import Any
 import keras
 from numpy.typing import NDArray
 
-from model.tensors import pack, unpack, write_durably
+from model.files import disk_errors, write_durably
+from model.tensors import pack, unpack
 from schemas.errors import ModelError
 
 _FILE = "checkpoint.skt"
@@ -35,20 +37,22 @@ def save_checkpoint(folder: Path, job: str, progress: Progress, variables: Seque
     arrays |= {f"best/{i:04d}": array for i, array in enumerate(progress.best)}
     values = {
         "job": job,
+        "layout": _layout(variables),
         "epoch": progress.epoch,
         "best_epoch": progress.best_epoch,
         "best_loss": progress.best_loss,
         "history": progress.history,
     }
-    folder.mkdir(parents=True, exist_ok=True)
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     write_durably(folder / _FILE, pack(arrays, values))
 
 
 def load_checkpoint(folder: Path, job: str, variables: Sequence[keras.Variable]) -> tuple[Progress, str]:
     """Put a checkpoint of the same job into `variables`, and return the progress it holds.
 
-    A checkpoint that is damaged or belongs to another job is not used: the second value says why, and is
-    empty when all is well.
+    A checkpoint that is damaged, belongs to another job or holds other variables is not used: the second value
+    says why, and is empty when all is well.
     """
     path = folder / _FILE
     if not path.exists():
@@ -58,8 +62,15 @@ def load_checkpoint(folder: Path, job: str, variables: Sequence[keras.Variable])
     except ModelError as error:
         return Progress(), error.message
     if values["job"] != job:
-        return Progress(), f"{path} belongs to another training (another preset, seed or cube)"
+        return Progress(), f"{path} belongs to another training (another preset, seed, cube or version)"
+    if values.get("layout") != _layout(variables):
+        return Progress(), f"{path} does not hold the variables that this network and its optimizer have"
     for i, variable in enumerate(variables):
         variable.assign(arrays[f"now/{i:04d}"])
     best = [arrays[name] for name in sorted(arrays) if name.startswith("best/")]
     return Progress(values["epoch"], values["best_epoch"], values["best_loss"], best, values["history"]), ""
+
+
+def _layout(variables: Sequence[keras.Variable]) -> list[list[Any]]:
+    """Return each variable's name, less Keras's count of the layers of a process, and its shape."""
+    return [[re.sub(r"_\d+", "", variable.path), list(variable.shape)] for variable in variables]

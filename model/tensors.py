@@ -7,9 +7,7 @@ of everything before it. A file that was cut off or changed is recognised when i
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -63,23 +61,3 @@ def unpack(data: bytes, *, name: str = "file") -> tuple[dict[str, np.ndarray], d
         flat = np.frombuffer(body, dtype=dtype, count=count, offset=start + entry["offset"])
         arrays[entry["name"]] = flat.reshape(shape).copy()
     return arrays, header["values"]
-
-
-def write_durably(path: Path, data: bytes) -> None:
-    """Write `data` to `path` so that, whenever the process dies, the old or the new file is there, whole."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in `folder` durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -24,7 +24,7 @@ from model.estimates import bin_edges, estimate
 from model.jobs import TrainingJob, TrainingResult
 from model.losses import make_loss
 from model.material import Data, counts, gather, job_digest
-from model.metrics import pdf_metrics, photoz_metrics
+from model.metrics import pdf_metrics, pdf_scores, photoz_metrics
 from model.networks import build_network
 from model.optimizers import learning_rate, make_optimizer
 from model.order import batches_per_epoch
@@ -73,7 +73,7 @@ def train(job: TrainingJob, *, report: Report) -> TrainingResult:
     data = gather(job, preset)
     engines.prepare(job.seed)
     machine = assemble(preset, data.cube, job.seed)
-    identity = job_digest(job, preset, data)
+    identity = job_digest(job, preset, data, versions=engines.versions())
     progress, ignored = load_checkpoint(Path(job.checkpoint), identity, machine.variables)
     resumed_from = progress.epoch
     report(_started(data, preset, machine, resumed_from, ignored))
@@ -145,27 +145,40 @@ def _epoch(
                 f"lower training.learning_rate (now {preset['optimizer']['learning_rate']:g})",
             )
         total += loss * len(batch.rows)
-    val_loss, answers = measure(machine, data, Part.VALIDATION, training["batch"])
+    found = measure(machine, data, Part.VALIDATION, preset)
     labels = data.parts[Part.VALIDATION].labels
-    z = estimate(answers, preset["head"]).z
+    finite = np.isfinite(found.z).any()
     return {
         "epoch": epoch + 1,
         "loss": total / len(part.rows),
-        "val_loss": val_loss,
-        "val_sigma_nmad": photoz_metrics(labels, z).sigma_nmad if np.isfinite(z).any() else math.nan,
+        "val_loss": found.loss,
+        "val_sigma_nmad": photoz_metrics(labels, found.z).sigma_nmad if finite else math.nan,
         "learning_rate": rate,
     }
 
 
-def measure(machine: Machine, data: Data, part: Part, batch: int) -> tuple[float, NDArray[Any]]:
-    """Return the mean loss of a part of the split, and the head's answers in the order of its rows."""
-    total, answers, rows = 0.0, [], data.parts[part]
-    with ordered_batches(data.cube, rows, batch=batch) as batches:
+@dataclass(frozen=True)
+class Measured:
+    """A part of the split as the network sees it: the mean loss, and of each row ``z`` and the PDF's scores."""
+
+    loss: float
+    z: NDArray[Any]
+    scores: NDArray[Any]
+
+
+def measure(machine: Machine, data: Data, part: Part, preset: Preset) -> Measured:
+    """Measure the rows of a part of the split, in their order; PDFs are scored batch by batch, and not kept."""
+    head, rows, total = preset["head"], data.parts[part], 0.0
+    z, scores = [], [np.empty((0, 3))]
+    with ordered_batches(data.cube, rows, batch=preset["training"]["batch"]) as batches:
         for one in batches:
             loss, answer = machine.evaluate(one.images, one.labels)
             total += loss
-            answers.append(answer)
-    return total / len(rows.rows), np.concatenate(answers)
+            found = estimate(answer, head)
+            z.append(found.z)
+            if found.pdf is not None:
+                scores.append(pdf_scores(found.pdf, bin_edges(head), one.labels))
+    return Measured(total / len(rows.rows), np.concatenate(z), np.concatenate(scores))
 
 
 def _remember(progress: Progress, entry: dict[str, Any], network: keras.Model) -> None:
@@ -188,20 +201,17 @@ def _conclude(
     metrics: dict[str, Any] = {}
     for part in (Part.VALIDATION, Part.TEST):
         if len(data.parts[part].rows):
-            _, answers = measure(machine, data, part, preset["training"]["batch"])
-            metrics[part.name.lower()] = _metrics(answers, data.parts[part].labels, preset, job.definition)
+            found = measure(machine, data, part, preset)
+            metrics[part.name.lower()] = _metrics(found, data.parts[part].labels, job.definition)
     metrics["rows"] = counts(data)
     facts = {"target": job.target, "metrics": metrics, "history": progress.history, "run": job.provenance}
     digest = write_bundle(Path(job.bundle), progress.best, preset, data.cube.geometry, facts)
     return {"digest": digest, "metrics": metrics}
 
 
-def _metrics(answers: NDArray[Any], labels: NDArray[Any], preset: Preset, definition: str) -> dict[str, Any]:
-    found = estimate(answers, preset["head"])
+def _metrics(found: Measured, labels: NDArray[Any], definition: str) -> dict[str, Any]:
     values = photoz_metrics(labels, found.z, definition=definition).as_dict()
-    if found.pdf is not None:
-        values["pdf"] = pdf_metrics(found.pdf, bin_edges(preset["head"]), labels)
-    return values
+    return values | ({"pdf": pdf_metrics(found.scores)} if len(found.scores) else {})
 
 
 def _started(data: Data, preset: Preset, machine: Machine, resumed_from: int, ignored: str) -> dict[str, Any]:

@@ -2,16 +2,40 @@
 
 from collections import Counter
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from model.metrics import DEFINITIONS
 from model.presets import load_preset
+from pipeline.ledger import Ledger
 from pipeline.mill import Mill
 from pipeline.sources.sample_sql import SampleSql
 from schemas.config import RunFile
-from schemas.errors import PlanError, SkymillError, SourceError, StoreError
-from schemas.flags import Status
+from schemas.errors import ModelError, PlanError, SkymillError, SourceError, StoreError
 from schemas.records import Receipt
+
+KINDS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "input.maps": {"unit": (), "colour": ()},
+    "network.kind": {
+        "convolutional": ("network.stages", "network.l2"),
+        "radial": (
+            "network.rings",
+            "network.members",
+            "network.hidden",
+            "network.dropout",
+            "network.pooled_pixels",
+        ),
+    },
+    "head.kind": {"scalar": (), "bins": ("head.z_min", "head.z_max", "head.bins", "head.estimate")},
+    "head.estimate": {"mean": (), "median": ()},
+    "optimizer.kind": {"adam": (), "adamw": ("optimizer.weight_decay",)},
+    "optimizer.schedule": {"constant": (), "cosine": ()},
+    "loss.kind": {"squared": (), "absolute": (), "cross_entropy": ("loss.label_width",), "crps": ()},
+}
+"""What a key of a preset may say, and which keys the preset must have for it (the trainer needs TensorFlow to tell)."""
+LOSSES = {"scalar": ("squared", "absolute"), "bins": ("cross_entropy", "crps")}
+"""Losses by the kind of head they fit."""
 
 
 def check(run_file: RunFile) -> None:
@@ -23,9 +47,11 @@ def check(run_file: RunFile) -> None:
         If a sample's SQL, the target, the preset or the definition of the metrics will not do.
     """
     faults: list[SkymillError] = []
-    for look in (_check_samples, _check_model, _check_definition):
+    looks = [partial(_check_sample, run_file, name) for name in run_file.samples]
+    looks += [partial(_check_model, run_file), partial(_check_definition, run_file)]
+    for look in looks:
         try:
-            look(run_file)
+            look()
         except SkymillError as error:
             faults.append(error)
     if len(faults) == 1:
@@ -35,19 +61,49 @@ def check(run_file: RunFile) -> None:
         raise PlanError(f"the run has {len(faults)} faults:\n{listed}", "mend what is named above")
 
 
-def _check_samples(run_file: RunFile) -> None:
-    for name in run_file.samples:
+def _check_sample(run_file: RunFile, name: str) -> None:
+    try:
         columns = SampleSql.of(run_file, name).columns
-        label = run_file.target.column
-        if name == run_file.training.sample and label.lower() not in {column.lower() for column in columns}:
-            raise PlanError(
-                f"samples.{name}: expected the label column {label!r} in the SELECT, found {', '.join(columns)}",
-                "select it, name it with AS, or set target.column",
-            )
+    except PlanError as error:
+        raise PlanError(f"samples.{name}: {error.message}", error.remedy) from None
+    label = run_file.target.column
+    if name == run_file.training.sample and label.lower() not in {column.lower() for column in columns}:
+        raise PlanError(
+            f"samples.{name}: expected the label column {label!r} in the SELECT, found {', '.join(columns)}",
+            "select it, name it with AS, or set target.column",
+        )
 
 
 def _check_model(run_file: RunFile) -> None:
-    load_preset(run_file.model.preset, run_file.model.overrides)
+    preset = load_preset(run_file.model.preset, run_file.model.overrides)
+    if run_file.images.pixels < preset.minimum_pixels:
+        raise ModelError(
+            f"preset {preset.name!r} needs images of at least {preset.minimum_pixels} pixels, "
+            f"found {run_file.images.pixels}",
+            f"set images.pixels to at least {preset.minimum_pixels}, or take another preset",
+        )
+    found = {f"{part}.{key}": value for part, keys in preset.sections.items() for key, value in keys.items()}
+    for key, kinds in KINDS.items():
+        if key in found:
+            _check_kind(preset.name, key, kinds, found)
+    losses = LOSSES[found["head.kind"]]
+    if found["loss.kind"] not in losses:
+        raise ModelError(
+            f"head {found['head.kind']!r} has no loss {found['loss.kind']!r}",
+            f"set model.overrides.loss.kind to one of: {', '.join(losses)}",
+        )
+
+
+def _check_kind(preset: str, key: str, kinds: Mapping[str, tuple[str, ...]], found: dict[str, Any]) -> None:
+    if found[key] not in kinds:
+        raise ModelError(
+            f"there is no {key} {found[key]!r}", f"set model.overrides.{key} to one of: {', '.join(kinds)}"
+        )
+    if missing := [needed for needed in kinds[found[key]] if needed not in found]:
+        raise ModelError(
+            f"preset {preset!r} cannot have {key} {found[key]!r}: it has no {', '.join(missing)}",
+            "take a preset of this kind",
+        )
 
 
 def _check_definition(run_file: RunFile) -> None:
@@ -72,7 +128,7 @@ def check_products(mill: Mill) -> None:
         Path(product.final)
         for stage in ("pull", "rows", "fetch", "train", "infer")
         for _, receipt in mill.ledger.receipts(stage).values()
-        for product in receipt.products[:1]
+        for product in receipt.products
     ]
     if strays := [path for path in finals if not any(path.is_relative_to(home) for home in homes)]:
         raise StoreError(
@@ -86,20 +142,22 @@ def check_products(mill: Mill) -> None:
         )
 
 
-def check_fetched(fetched: Mapping[str, Receipt]) -> None:
+def check_fetched(ledger: Ledger, fetched: Mapping[str, Receipt]) -> None:
     """Refuse to go on with no cutout at all.
 
     Raises
     ------
     SourceError
-        Naming the reasons, and the words of the first failure that has any.
+        Naming the reasons, and the words of one of the first failures.
     """
-    failures = [failure for receipt in fetched.values() for failure in receipt.failures]
+    reasons: Counter[str] = Counter()
+    for receipt in fetched.values():
+        reasons.update(receipt.facts["reasons"])
     rows = sum(receipt.rows for receipt in fetched.values())
-    if len(failures) == rows:
-        reasons = Counter(Status(failure.status).reason for failure in failures)
+    if reasons.total() == rows:
         named = ", ".join(f"{count:,} {reason}" for reason, count in reasons.most_common())
-        words = next((failure.detail for failure in failures if failure.detail), "")
+        first = [failure.detail for failure in ledger.failures(100) if failure.stage == "fetch"]
+        words = next(filter(None, first), "")
         raise SourceError(
             f"none of {rows:,} cutouts could be had: {named}" + (f" ({words})" if words else ""),
             "see whether [images] and [source] suit this server; `skymill retry` asks again where that may help",

@@ -10,7 +10,9 @@ import logging
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Sequence
+from pathlib import Path
 from types import FrameType
 
 from cluster.rooms import check_rooms
@@ -69,7 +71,7 @@ def _add_catalog(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         "show": "show the current version, or the one given",
         "rollback": "make an earlier version the current one",
         "drop": "delete a version that is not the current one",
-        "hats": "write the predictions as HATS, the Parquet that lsdb opens",
+        "hats": "write the current version as HATS, the Parquet that lsdb opens",
     }.items():
         action = actions.add_parser(name, help=text)
         if name not in ("list", "hats"):
@@ -121,11 +123,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         logging.getLogger(__name__).exception("unexpected")
         print(
-            f"skymill: unexpected {type(error).__name__}: {error}\n"
-            "  remedy: this is a fault of skymill; the traceback is in the log of the run folder",
+            f"skymill: unexpected {type(error).__name__}: {error}\n  remedy: {_report(error)}",
             file=sys.stderr,
         )
         return 1
+
+
+def _report(error: Exception) -> str:
+    """Say where a fault of skymill can be read up: in the log, if the verb keeps one, or its last place."""
+    handlers = [log for log in logging.getLogger().handlers if isinstance(log, logging.FileHandler)]
+    logs = [log.baseFilename for log in handlers if Path(log.baseFilename).is_file()]
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    where = f"the traceback in {logs[-1]}" if logs else f"line {last.lineno} of {last.filename}"
+    return f"this is a fault of skymill: report it, with {where}"
 
 
 class _Terminated(BaseException):

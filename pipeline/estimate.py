@@ -3,8 +3,10 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from pipeline.stores.staging import free_bytes
+from schemas.arrays import IMAGE
 from schemas.config import RunFile
 from schemas.errors import PlanError
 from schemas.records import Receipt
@@ -20,7 +22,10 @@ BYTES_PER_PREDICTION = 1_000
 
 @dataclass(frozen=True)
 class Needs:
-    """What a run needs: objects, requests, hours at the polite rate, disk and memory a worker [GiB]."""
+    """What a run still needs: requests, hours at the polite rate, disk and memory a worker [GiB].
+
+    ``objects`` (by sample) and ``blocks`` are those of the whole run.
+    """
 
     objects: Mapping[str, int]
     requests: int
@@ -50,30 +55,43 @@ class Needs:
             )
 
 
-def estimate(run_file: RunFile, objects: Mapping[str, int]) -> Needs:
-    """Return what `objects` (rows by sample) will take."""
+def needs_of(run_file: RunFile, plans: Mapping[str, Receipt], *, predicted: int = 0) -> Needs:
+    """Return what is still to come of a planned run.
+
+    Parameters
+    ----------
+    run_file : RunFile
+        The run.
+    plans : mapping
+        The receipts of its counts, by sample.
+    predicted : int
+        Rows that are predicted already. The blocks that are in the cubes are counted here.
+    """
+    objects = {sample: int(receipt.facts["wanted"]) for sample, receipt in plans.items()}
     total = sum(objects.values())
-    queries = sum(
-        1 + math.ceil(rows / run_file.samples[name].rows_per_partition) for name, rows in objects.items()
-    )
+    queries = sum(1 + len(receipt.facts["partitions"]) for receipt in plans.values())
     politeness = run_file.politeness
-    hours = total / politeness.requests_per_second / 3600 + queries / politeness.queries_per_minute / 60
     row_bytes = run_file.images.pixels**2 * len(run_file.images.bands)
     rows_per_block = run_file.cube.rows_per_block
+    blocks = {sample: math.ceil(rows / rows_per_block) for sample, rows in objects.items()}
+    held = {sample: min(blocks[sample], blocks_held(run_file.cube_path(sample))) for sample in objects}
+    to_fetch = sum(max(0, rows - held[sample] * rows_per_block) for sample, rows in objects.items())
+    disk_bytes = to_fetch * row_bytes + max(0, total - predicted) * BYTES_PER_PREDICTION
     return Needs(
         objects=objects,
-        requests=total + queries,
-        hours=hours,
-        disk_gib=total * (row_bytes + BYTES_PER_PREDICTION) / GIB,
-        free_gib=free_bytes(run_file.cube_path(next(iter(objects)))) / GIB,
+        requests=to_fetch + queries,
+        hours=to_fetch / politeness.requests_per_second / 3600 + queries / politeness.queries_per_minute / 60,
+        disk_gib=disk_bytes / GIB,
+        free_gib=free_bytes(run_file.cube_folder) / GIB,
         memory_gib=LIBRARIES_GIB + BLOCKS_HELD * rows_per_block * row_bytes / GIB,
-        blocks=sum(math.ceil(rows / rows_per_block) for rows in objects.values()),
+        blocks=sum(blocks.values()),
     )
 
 
-def needs_of(run_file: RunFile, plans: Mapping[str, Receipt]) -> Needs:
-    """Return what a planned run will take, from the receipts of its counts."""
-    return estimate(run_file, {sample: receipt.facts["wanted"] for sample, receipt in plans.items()})
+def blocks_held(cube: Path) -> int:
+    """Return how many blocks of a cube have their pixels on disk: one shard each."""
+    shards = cube / IMAGE.name / "c"
+    return sum(1 for _ in shards.iterdir()) if shards.is_dir() else 0
 
 
 def price_list(run_file: RunFile, needs: Needs) -> str:

@@ -13,17 +13,20 @@ from cluster.work import find, whoami
 from model.presets import load_preset
 from pipeline import units
 from pipeline.checks import check, check_fetched, check_labelled, check_products
-from pipeline.estimate import needs_of
+from pipeline.estimate import Needs, needs_of
 from pipeline.mill import Mill
 from pipeline.provenance import code_version, of_rows, packages, resolved
 from pipeline.report.facts import ReportFacts
 from pipeline.reporting import gather, parts_of
 from pipeline.sources.cutouts import CutoutSource
+from pipeline.stores.catalogue_versions import list_versions
 from pipeline.stores.staging import Staging, disk_errors
 from pipeline.summary import psql_line, psql_program
 from schemas.config import RunFile
 from schemas.digests import digest_of
 from schemas.records import Receipt, Unit
+
+REPORT = "report.html"
 
 
 @dataclass
@@ -37,7 +40,6 @@ class Trail:
     train: dict[str, Receipt] = field(default_factory=dict)
     infer: dict[str, Receipt] = field(default_factory=dict)
     publish: dict[str, Receipt] = field(default_factory=dict)
-    report: dict[str, Receipt] = field(default_factory=dict)
 
 
 def make_folder(run_file: RunFile) -> None:
@@ -46,15 +48,16 @@ def make_folder(run_file: RunFile) -> None:
         run_file.folder.mkdir(parents=True, exist_ok=True)
 
 
-def turn(mill: Mill) -> Trail:
-    """Do what is left of a run, stage by stage, and return all of its receipts."""
+def turn(mill: Mill) -> ReportFacts:
+    """Do what is left of a run, stage by stage, and return what there is to say of it."""
     check(mill.run_file)
+    mill.ledger.drop_samples(mill.run_file.samples)
     check_products(mill)
     mill.clean()
     trail = Trail()
     trail.plan = plan(mill)
-    if mill.worked:  # just counted: what cannot fit is refused before anything is downloaded
-        needs_of(mill.run_file, trail.plan).check(mill.run_file)
+    if not is_fetched(mill):  # what cannot fit is refused before anything is downloaded
+        needs(mill, trail.plan).check(mill.run_file)
     trail.pull = pull(mill, trail.plan)
     trail.rows = fix_rows(mill, trail.pull)
     blocks = [
@@ -66,9 +69,22 @@ def turn(mill: Mill) -> Trail:
     trail.train = train(mill, trail)
     trail.infer = infer(mill, blocks, trail)
     trail.publish = publish(mill, trail)
-    trail.report = report(mill, trail)
+    facts = facts_of(mill, trail)
+    report(mill, trail, facts)
     mill.clean()
-    return trail
+    return facts
+
+
+def needs(mill: Mill, planned: dict[str, Receipt]) -> Needs:
+    """Return what is still to come of a run that is planned."""
+    done = {entry.stage: entry.rows for entry in mill.ledger.progress() if entry.state == "done"}
+    return needs_of(mill.run_file, planned, predicted=done.get("infer", 0))
+
+
+def is_fetched(mill: Mill) -> bool:
+    """Whether every block of a finished plan is there; what was planned anew just now is not."""
+    states = {entry.state for entry in mill.ledger.progress() if entry.stage == "fetch"}
+    return not mill.worked and states == {"done"}
 
 
 def plan(mill: Mill) -> dict[str, Receipt]:
@@ -121,13 +137,12 @@ def fetch(mill: Mill, blocks: list[Unit]) -> dict[str, Receipt]:
             "block": block,
             "cube": str(mill.run_file.cube_path(block.sample)),
             "source": CutoutSource.of(mill.run_file, mill.source_url),
-            "manners": mill.manners(shared=True),
+            "manners": mill.manners(),
             "staging": staging,
-            "only_retryable": True,
         }
 
     fetched = mill.drive(blocks, "pipeline.stages.fetch:fetch_block", arguments)
-    check_fetched(fetched)
+    check_fetched(mill.ledger, fetched)
     return fetched
 
 
@@ -135,18 +150,26 @@ def train(mill: Mill, trail: Trail) -> dict[str, Receipt]:
     """Train the network on the labelled sample."""
     run_file = mill.run_file
     preset = load_preset(run_file.model.preset, run_file.model.overrides)
-    unit = units.train_unit(run_file, trail.fetch, preset=preset.as_dict())
+    rows = trail.rows[run_file.training.sample]
+    unit = units.train_unit(run_file, rows, trail.fetch, preset=preset.as_dict())
+    threads = run_file.cluster.workers * run_file.cluster.threads
     job = {
         "cube": str(run_file.cube_path(run_file.training.sample)),
-        "checkpoint": str(mill.folder / "training" / unit.inputs),
+        "checkpoint": str(mill.folder / "training" / unit.arguments["weights"]),
         "preset": run_file.model.preset,
         "overrides": run_file.model.overrides,
         "seed": run_file.seed,
         **run_file.training.model_dump(exclude={"sample"}),
         "target": run_file.target.column,
         "definition": run_file.target.definition,
-        "threads": run_file.cluster.workers * run_file.cluster.threads,
-        "provenance": {"run_file": resolved(run_file), "code": code_version(), "packages": packages()},
+        "threads": threads,
+        "provenance": {
+            "inputs": unit.inputs,
+            "run_file": resolved(run_file),
+            "code": code_version(),
+            "packages": packages(),
+            "threads": threads,
+        },
     }
 
     def arguments(unit: Unit, staging: Staging) -> dict[str, Any]:
@@ -169,24 +192,29 @@ def infer(mill: Mill, blocks: list[Unit], trail: Trail) -> dict[str, Receipt]:
             "final": str(mill.folder / "predictions" / f"{unit.key}.parquet"),
         }
 
-    chosen = units.infer_units(blocks, trail.fetch, trained=trail.train["model"])
+    chosen = units.infer_units(blocks, trail.rows, trail.fetch, trained=trail.train["model"])
     return mill.drive(chosen, "pipeline.stages.infer:infer_block", arguments)
 
 
 def publish(mill: Mill, trail: Trail) -> dict[str, Receipt]:
-    """Publish what was predicted as the current version of the catalogue."""
+    """Publish what was predicted as the current version of the catalogue; again, if that was dropped."""
     provenance = of_rows(mill.run_file, trail.train["model"])
     unit = units.publish_unit(mill.run_file, trail.infer, provenance=digest_of(provenance)[:16])
+    _, published = mill.ledger.receipts("publish").get(unit.key, ("", None))
+    there = {found.version for found in list_versions(mill.ledger.connection, unit.key)}
+    if published and published.facts["version"] not in there:
+        mill.ledger.reset("publish", [unit.key])
+        mill.ledger.reset("report", [REPORT])
     work = "pipeline.publishing:publish"
     return {unit.key: mill.do(unit, work, unit=unit, predicted=trail.infer, provenance=provenance)}
 
 
-def report(mill: Mill, trail: Trail) -> dict[str, Receipt]:
+def report(mill: Mill, trail: Trail, facts: ReportFacts) -> None:
     """Write the report, unless it is there already for the same catalogue."""
     unit = units.report_unit(trail.publish[mill.run_file.catalogue.name], trained=trail.train["model"])
     if not report_path(mill).exists():
         mill.ledger.reset(unit.stage, [unit.key])
-    return {unit.key: mill.do(unit, "pipeline.flow:make_report", trail=trail, unit=unit)}
+    mill.do(unit, "pipeline.flow:make_report", facts=facts, unit=unit)
 
 
 def facts_of(mill: Mill, trail: Trail) -> ReportFacts:
@@ -197,14 +225,14 @@ def facts_of(mill: Mill, trail: Trail) -> ReportFacts:
 
 def report_path(mill: Mill) -> Path:
     """Return where the report of a run lies."""
-    return mill.folder / "report.html"
+    return mill.folder / REPORT
 
 
-def make_report(mill: Mill, *, trail: Trail, unit: Unit) -> Receipt:
+def make_report(mill: Mill, *, facts: ReportFacts, unit: Unit) -> Receipt:
     """Write the report of a run."""
     started = time.monotonic()
     with disk_errors(report_path(mill)):
-        path = find("pipeline.report.page:write_report")(facts_of(mill, trail), report_path(mill))
+        path = find("pipeline.report.page:write_report")(facts, report_path(mill))
     return Receipt(1, path.stat().st_size, time.monotonic() - started, unit.inputs, worker=whoami())
 
 

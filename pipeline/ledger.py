@@ -12,8 +12,7 @@ import os
 import socket
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from decimal import Decimal
 from pathlib import Path
@@ -24,13 +23,15 @@ from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import cursor as Cursor
 from psycopg2.extras import Json
 
-from pipeline.stores.postgres import connect, migrate, translate
+from pipeline.stores.postgres import connect, migrate, one, transaction
 from schemas.errors import Busy, DatabaseError, PlanError
 from schemas.flags import Status
-from schemas.ledger_rows import AttemptCount, LedgerFailure, RunRow, StageProgress, TimelinePoint
-from schemas.records import ObjectFailure, Product, Receipt, Unit
+from schemas.ledger_rows import LedgerFailure, StageProgress, TimelinePoint
+from schemas.records import Product, Receipt, Unit
 from schemas.statements import statement
 
+OF_SAMPLES = ("plan", "pull", "rows", "fetch", "infer", "load")
+"""Stages whose units are named by a sample: ``spectro``, or ``spectro/00012``."""
 LOCK_PATIENCE_S = 5.0
 """How long a driver waits for a run: the server needs a moment to see that a killed driver is gone."""
 
@@ -102,9 +103,9 @@ class Ledger:
             "provenance": Json(_clean(dict(provenance))),
             "seed": seed,
         }
-        with self._transaction() as cursor:
+        with transaction(self.connection) as cursor:
             cursor.execute(statement("ledger/find_run"), values)
-            self._run_id = int(_one(cursor)[0])
+            self._run_id = int(one(cursor)[0])
             cursor.execute(statement("ledger/abandon"), {"run_id": self._run_id})
 
     def view_run(self, name: str) -> bool:
@@ -114,7 +115,11 @@ class Ledger:
         return bool(rows)
 
     def receipts(self, stage: str) -> dict[str, tuple[str, Receipt]]:
-        """Return the inputs digest and receipt of every done unit of `stage`, by key."""
+        """Return the inputs digest and receipt of every done unit of `stage`, by key.
+
+        They come without their failures, of which there may be as many as galaxies: see `failures`,
+        `failure_counts` and `retryable`.
+        """
         rows = self._rows("ledger/receipts", run_id=self.run_id, stage=stage)
         return {row[0]: (row[1], _receipt(row)) for row in rows}
 
@@ -184,7 +189,7 @@ class Ledger:
             False for a late twin: nothing is called or kept but the outcome ``superseded``.
         """
         values = {**self._unit(unit), "attempt": attempt, **_receipt_values(receipt)}
-        with self._transaction() as cursor:
+        with transaction(self.connection) as cursor:
             cursor.execute(statement("ledger/fence"), values)
             row = cursor.fetchone()
             if not row or not row[0]:
@@ -203,12 +208,12 @@ class Ledger:
         """Note that an attempt failed; a `final` failure marks the unit, unless a newer attempt runs."""
         state = "failed" if final else "pending"
         values = {**self._unit(unit), "attempt": attempt, "error": _clean(error), "state": state}
-        with self._transaction() as cursor:
+        with transaction(self.connection) as cursor:
             cursor.execute(statement("ledger/fail"), values)
 
     def reset(self, stage: str, keys: Iterable[str]) -> int:
         """Drop the receipts of units, and the failures they name, so that they run again; return how many."""
-        with self._transaction() as cursor:
+        with transaction(self.connection) as cursor:
             cursor.execute(
                 statement("ledger/reset"), {"run_id": self.run_id, "stage": stage, "keys": list(keys)}
             )
@@ -217,9 +222,20 @@ class Ledger:
     def drop_missing(self, stage: str, keys: Iterable[str]) -> int:
         """Forget all units of `stage` but `keys`, those the plan has now; return how many went."""
         values = {"run_id": self.run_id, "stage": stage, "keys": json.dumps(list(keys))}
-        with self._transaction() as cursor:
+        with transaction(self.connection) as cursor:
             cursor.execute(statement("ledger/drop_missing"), values)
             return cursor.rowcount
+
+    def drop_samples(self, keep: Iterable[str]) -> int:
+        """Forget the units of all samples but `keep`, at every stage; return how many went."""
+        values = {"run_id": self.run_id, "stages": list(OF_SAMPLES), "samples": list(keep)}
+        with transaction(self.connection) as cursor:
+            cursor.execute(statement("ledger/drop_samples"), values)
+            return cursor.rowcount
+
+    def retryable(self, stage: str) -> list[str]:
+        """Return the keys of the units of `stage` with an object that failed for a reason that may pass."""
+        return [key for (key,) in self._rows("ledger/retryable", run_id=self.run_id, stage=stage)]
 
     def failures(self, limit: int | None = None) -> list[LedgerFailure]:
         """Return the objects that could not be had, by sample and row."""
@@ -243,14 +259,6 @@ class Ledger:
         """Return the receipts of `stage` in the order in which they came."""
         return [TimelinePoint(*row) for row in self._rows("ledger/timeline", run_id=self.run_id, stage=stage)]
 
-    def attempts(self) -> list[AttemptCount]:
-        """Return how many attempts of every stage ended how; outcome None: still out."""
-        return [AttemptCount(*row) for row in self._rows("ledger/attempts", run_id=self.run_id)]
-
-    def runs(self) -> list[RunRow]:
-        """Return all runs of the database, the newest first."""
-        return [RunRow(*row) for row in self._rows("ledger/runs")]
-
     def _lock(self, name: str) -> None:
         deadline = time.monotonic() + LOCK_PATIENCE_S
         while not self._rows("ledger/lock_run", name=name)[0][0]:
@@ -268,13 +276,8 @@ class Ledger:
             time.sleep(0.2)
         self._rows("ledger/name_session", name=_who_am_i(name))
 
-    @contextmanager
-    def _transaction(self) -> Iterator[Cursor]:
-        with translate(), self.connection, self.connection.cursor() as cursor:
-            yield cursor
-
     def _rows(self, name: str, /, **values: Any) -> list[tuple[Any, ...]]:
-        with self._transaction() as cursor:
+        with transaction(self.connection) as cursor:
             cursor.execute(statement(name), values)
             return cursor.fetchall()
 
@@ -282,31 +285,14 @@ class Ledger:
         return {"run_id": self.run_id, "stage": unit.stage, "key": unit.key, "inputs": unit.inputs}
 
 
-def _one(cursor: Cursor) -> tuple[Any, ...]:
-    row = cursor.fetchone()
-    assert row is not None
-    return row
-
-
 def _who_am_i(run: str) -> str:
     return f"skymill {run[:20]} on {socket.gethostname()[:16]} pid {os.getpid()}"
 
 
 def _receipt(row: tuple[Any, ...]) -> Receipt:
-    _, _, rows, size, seconds, digest, products, facts, worker, failures = row
-    return Receipt(
-        rows,
-        size,
-        seconds,
-        digest,
-        tuple(Product(**product) for product in products),
-        tuple(
-            ObjectFailure(sample, index, int(ident), status, detail)
-            for sample, index, ident, status, detail in failures or ()
-        ),
-        facts,
-        worker,
-    )
+    _, _, rows, size, seconds, digest, products, facts, worker = row
+    placed = tuple(Product(**product) for product in products)
+    return Receipt(rows, size, seconds, digest, placed, facts=facts, worker=worker)
 
 
 def _receipt_values(receipt: Receipt) -> dict[str, Any]:

@@ -1,12 +1,13 @@
 """The mill: what a run has at hand, and the one loop that all stages turn in."""
 
 import contextlib
-import logging
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
+
+from psycopg2.extensions import cursor as Cursor
 
 from cluster.desk import Manners
 from cluster.work import Outcome, Task, find
@@ -16,13 +17,11 @@ from pipeline.sandbox.process import SandboxProcess, start
 from pipeline.stores.staging import Staging, clean, place
 from pipeline.view import View
 from schemas.config import RunFile
-from schemas.errors import SkymillError, SourceDown, StoreError, WorkerError
+from schemas.errors import Busy, SkymillError, SourceDown, StoreError, WorkerError
 from schemas.records import Receipt, Unit
 
 if TYPE_CHECKING:
     from cluster.session import DaskSession
-
-logger = logging.getLogger(__name__)
 
 Arguments = Callable[[Unit, Staging], dict[str, object]]
 """From a unit and its place in the staging area to the keywords of the stage's work function."""
@@ -64,9 +63,9 @@ class Mill:
             self._resources.callback(self._sandbox.stop)
         return self._sandbox.url
 
-    def manners(self, *, shared: bool) -> Manners:
-        """Return what may be asked of the server; `shared` by all workers, or at a desk of the driver's own."""
-        return Manners.of(self.run_file.politeness, self.source_url, shared=shared)
+    def manners(self) -> Manners:
+        """Return what all workers together may ask of the server."""
+        return Manners.of(self.run_file.politeness, self.source_url, shared=True)
 
     @property
     def session(self) -> "DaskSession":
@@ -74,7 +73,9 @@ class Mill:
         if self._session is None:
             section = self.run_file.cluster
             scratch = Path(section.scratch) if section.scratch else self.folder / "scratch"
-            session: DaskSession = find("cluster.session:DaskSession")(section, scratch=scratch)
+            session: DaskSession = find("cluster.session:DaskSession")(
+                section, scratch=scratch, say=self.view.say
+            )
             self._session = self._resources.enter_context(session)
             session.client.register_plugin(find("cluster.workers:WorkerLog")(str(self.folder / "logs")))
             find("cluster.politeness:install")(session.client)
@@ -110,10 +111,10 @@ class Mill:
                 if outcome.error is None:
                     self._accept(unit, outcome)
                     self.view.advance(stage, done=total - len(todo) - hopper.open - len(broken))
-                elif hopper.again(unit, outcome):
+                elif hopper.again(unit, outcome, outcome.error):
                     todo.append(unit)
                 else:
-                    broken.append(_as_error(outcome))
+                    broken.append(outcome.error)
         if broken:
             first = broken[0]
             raise type(first)(
@@ -122,11 +123,38 @@ class Mill:
 
     def _accept(self, unit: Unit, outcome: Outcome) -> None:
         receipt: Receipt = outcome.value
-        if not self.ledger.accept(unit, outcome.task.attempt, receipt, place=lambda: place(receipt)):
-            logger.warning("%s %s: a newer attempt holds; this result is dropped", unit.stage, unit.key)
         root = self.run_file.staging_folder(unit.stage)
-        for product in receipt.products[:1]:
-            clean(root.joinpath(*Path(product.staged).relative_to(root).parts[:2]))
+        for product in receipt.products:
+            if not Path(product.staged).is_relative_to(root):
+                raise StoreError(
+                    f"{unit.stage} {unit.key}: {product.staged} is not in this run's staging area {root}",
+                    "give each run a name, output and cube.path of its own, then run the same command again",
+                )
+        try:
+            self.keep(unit, outcome.task.attempt, receipt)
+        finally:
+            for product in receipt.products[:1]:
+                clean(root.joinpath(*Path(product.staged).relative_to(root).parts[:2]))
+
+    def keep(
+        self,
+        unit: Unit,
+        attempt: int,
+        receipt: Receipt,
+        also: Callable[[Cursor], None] | None = None,
+    ) -> None:
+        """Have the ledger accept a receipt, place its products, and do what is `also` to be done with it.
+
+        Raises
+        ------
+        Busy
+            If another driver has begun the unit anew.
+        """
+        if not self.ledger.accept(unit, attempt, receipt, place=lambda: place(receipt), also=also):
+            raise Busy(
+                f"{unit.stage} {unit.key}: another driver has taken this run; this result is not kept",
+                "leave it to that driver, or end it and run the same command again",
+            )
 
     def clean(self) -> None:
         """Remove what attempts that came to nothing have left in the staging area."""
@@ -146,8 +174,8 @@ class Mill:
         except SkymillError as error:
             self.ledger.fail(unit, attempt, str(error), final=True)
             raise
+        self.keep(unit, attempt, receipt)
         self.worked += 1
-        self.ledger.accept(unit, attempt, receipt, place=lambda: place(receipt))
         return receipt
 
     def __enter__(self) -> "Mill":
@@ -160,14 +188,14 @@ class Mill:
 
 
 class _Hopper:
-    """Feeds units to workers, knows which are out, and how often each was tried."""
+    """Feeds units to workers, knows which are out, and how often those that failed were started."""
 
     def __init__(self, mill: Mill, work: str, arguments: Arguments) -> None:
         self._mill = mill
         self._work = work
         self._arguments = arguments
         self._out: dict[Task, Unit] = {}
-        self._tries: dict[str, int] = {}
+        self._starts: Counter[str] = Counter()
 
     @property
     def open(self) -> int:
@@ -181,30 +209,26 @@ class _Hopper:
             attempt = self._mill.ledger.begin(unit)
             root = self._mill.run_file.staging_folder(unit.stage)
             staging = Staging(str(root), unit.stage, unit.key, attempt)
-            task = Task(f"{unit.stage}-{unit.key}", self._work, self._arguments(unit, staging), attempt)
+            starts = self._mill.run_file.cluster.attempts - self._starts[unit.key]
+            name = f"{unit.stage}-{unit.key}"
+            task = Task(name, self._work, self._arguments(unit, staging), attempt, starts)
             self._out[task] = unit
-            self._tries[unit.key] = self._tries.get(unit.key, 0) + 1
             yield task
 
     def take(self, outcome: Outcome) -> Unit:
         """Return the unit an outcome belongs to."""
         return self._out.pop(outcome.task)
 
-    def again(self, unit: Unit, outcome: Outcome) -> bool:
+    def again(self, unit: Unit, outcome: Outcome, error: SkymillError) -> bool:
         """Record a failure, and say whether the unit is worth another try.
 
-        What a worker's death or a bug broke is tried again; an error that names its remedy is not.
+        What a worker's death or a bug broke is tried again, until it was started ``cluster.attempts`` times in
+        all; an error that names its remedy is not.
         """
-        error = _as_error(outcome)
-        limit = self._mill.run_file.cluster.attempts
-        retry = isinstance(error, WorkerError) and self._tries[unit.key] < limit
+        self._starts[unit.key] += outcome.starts
+        left = self._mill.run_file.cluster.attempts - self._starts[unit.key]
+        retry = isinstance(error, WorkerError) and left > 0
         self._mill.ledger.fail(unit, outcome.task.attempt, str(error), final=not retry)
         if isinstance(error, SourceDown | StoreError):  # every other unit would meet the same
             raise error
         return retry
-
-
-def _as_error(outcome: Outcome) -> SkymillError:
-    if isinstance(outcome.error, SkymillError):
-        return outcome.error
-    return WorkerError(str(outcome.error), "see the workers' logs in the run folder")

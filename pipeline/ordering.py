@@ -7,7 +7,7 @@ from cluster.work import whoami
 from pipeline.mill import Mill
 from pipeline.sources.sample_sql import SampleSql
 from pipeline.stages.pull import row_limit
-from pipeline.stores.cube import CubeSpec, create_cube, planned_digest
+from pipeline.stores.cube import CubeSpec, create_cube, objects_digest, planned_digest
 from pipeline.stores.rows import RowsReport, RowsSpec, order_rows
 from schemas.flags import Status
 from schemas.records import ObjectFailure, Product, Receipt
@@ -19,28 +19,30 @@ def order_sample(mill: Mill, *, sample: str, parts: list[Path]) -> Receipt:
     Raises
     ------
     StoreError
-        If the disk refuses, or a cube of another geometry or of other rows is there.
+        If the disk refuses, or a cube of another geometry, another source or other objects is there.
     """
     started = time.monotonic()
     run_file = mill.run_file
     limit = row_limit(SampleSql.of(run_file, sample), run_file.samples[sample])
     out = mill.folder / "rows" / f"{sample}.parquet"
+    staged = out.with_name(f".{out.name}.staged")
     out.parent.mkdir(parents=True, exist_ok=True)
-    found = order_rows(parts, out, RowsSpec.of(run_file, sample, limit=limit))
-    create_cube(run_file.cube_path(sample), out, CubeSpec.of(run_file, sample))
+    found = order_rows(parts, staged, RowsSpec.of(run_file, sample, limit=limit))
+    create_cube(run_file.cube_path(sample), staged, CubeSpec.of(run_file, sample))
     _say_oddities(mill, sample, found)
     return Receipt(
         rows=found.rows,
         bytes=found.bytes,
         seconds=time.monotonic() - started,
         digest=found.sha256[:32],
-        products=(Product(f"{out}.staged", str(out), found.bytes, found.sha256),),
+        products=(Product(str(staged), str(out), found.bytes, found.sha256),),
         failures=_duplicates(sample, found),
         facts={
             "labelled": found.labelled,
             "splits": found.splits,
             "features": list(found.features),
             "duplicates": found.duplicate_count,
+            "objects": objects_digest(staged),
             "cube_sha256": planned_digest(run_file.cube_path(sample)),
         },
         worker=whoami(),

@@ -3,6 +3,7 @@
 import importlib.metadata
 import subprocess
 import sys
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,11 @@ PACKAGES = (
     "pyarrow",
 )
 
-PLACES = {"name", "output", "cluster", "database", "politeness", "cube"}
-"""Sections of the run file that say where and how politely, not what; rows do not depend on them."""
+PLACES: Mapping[str, bool | set[str]] = {
+    **dict.fromkeys(("name", "output", "cluster", "database", "politeness"), True),
+    "cube": {"path"},
+}
+"""Parts of the run file that say where and how politely, not what; rows do not depend on them."""
 
 
 @cache
@@ -67,7 +71,7 @@ def of_rows(run_file: RunFile, trained: Receipt) -> dict[str, object]:
     publishes nothing.
     """
     return {
-        "run_file": {key: value for key, value in resolved(run_file).items() if key not in PLACES},
+        "run_file": run_file.model_dump(mode="json", by_alias=True, exclude=PLACES),
         "code": trained.facts["code"],
         "packages": trained.facts["packages"],
         "model": trained.digest,

@@ -10,8 +10,8 @@ from psycopg2.extensions import cursor as Cursor
 from cluster.work import whoami
 from pipeline.mill import Mill
 from pipeline.stores import catalogue
-from pipeline.stores.catalogue import Version
 from pipeline.stores.catalogue_rows import CataloguePart, read_pdf_spec
+from pipeline.stores.catalogue_versions import Version, loaded_parts
 from schemas.digests import digest_of
 from schemas.errors import PlanError
 from schemas.records import Receipt, Unit
@@ -66,22 +66,16 @@ def publish(
 
 def _load(mill: Mill, version: Version, filled: Mapping[str, Receipt], *, key: str) -> None:
     wanted = [Unit("load", part, digest_of({"version": version.digest, "part": part})) for part in filled]
-    there = catalogue.loaded_parts(mill.ledger.connection, version)
+    there = loaded_parts(mill.ledger.connection, version)
     mill.ledger.reset("load", [unit.key for unit in wanted if unit.key not in there])
     todo = mill.ledger.todo(wanted)
     mill.view.stage("publish", total=len(wanted), done=len(wanted) - len(todo))
     for number, unit in enumerate(todo, len(wanted) - len(todo) + 1):
-        started = time.monotonic()
-        attempt = mill.ledger.begin(unit)
-        receipt = Receipt(
-            filled[unit.key].rows, filled[unit.key].bytes, time.monotonic() - started, filled[unit.key].digest
-        )
-        mill.ledger.accept(
-            unit,
-            attempt,
-            receipt,
-            also=partial(_copy, version=version, part=_part(unit.key, filled), provenance=key),
-        )
+        attempt, made = mill.ledger.begin(unit), filled[unit.key]
+        # No time is kept of a part: its COPY runs in the transaction that writes this receipt.
+        receipt = Receipt(made.rows, made.bytes, 0.0, made.digest)
+        copy = partial(_copy, version=version, part=_part(unit.key, filled), provenance=key)
+        mill.keep(unit, attempt, receipt, also=copy)
         mill.view.advance("publish", done=number)
 
 

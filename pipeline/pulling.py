@@ -42,4 +42,5 @@ def pull_arguments(mill: Mill, *, unit: Unit, staging: Staging) -> dict[str, Any
         "server": SkyServer.of(mill.run_file, mill.source_url, shared=True),
         "final": str(mill.folder / "catalogue" / f"{unit.key}.parquet"),
         "staging": staging,
+        "label": mill.run_file.target.column,
     }

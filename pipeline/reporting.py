@@ -9,10 +9,11 @@ import pyarrow.parquet as pq
 
 from model.metrics import photoz_metrics
 from pipeline.ledger import Ledger
-from pipeline.report.facts import FailureCount, FailureRow, ReportFacts, SampleFacts, UnitTime
+from pipeline.report.facts import FailureCount, ReportFacts, SampleFacts
+from pipeline.stores.catalogue_versions import list_versions
 from schemas.config import RunFile
 from schemas.errors import ModelError
-from schemas.flags import Part
+from schemas.flags import Part, Status
 from schemas.records import Receipt
 
 TIMED = ("pull", "fetch", "train", "infer", "publish")
@@ -29,7 +30,7 @@ def parts_of(receipts: Mapping[str, Receipt], sample: str) -> list[Path]:
     ]
 
 
-def test_metrics(run_file: RunFile, parts: Iterable[Path]) -> dict[str, Any]:
+def metrics_of_test_part(run_file: RunFile, parts: Iterable[Path]) -> dict[str, Any]:
     """Measure the test part of the labelled sample; empty when it has no rows."""
     truth, estimate = [], []
     for path in parts:
@@ -52,31 +53,28 @@ def gather(
     run_file: RunFile, ledger: Ledger, receipts: Mapping[str, Mapping[str, Receipt]], *, psql: str
 ) -> ReportFacts:
     """Return the facts of a finished run; `receipts` by stage and key."""
-    published = receipts["publish"][run_file.catalogue.name]
-    trained = receipts["train"]["model"]
+    name = run_file.catalogue.name
+    published, trained = receipts["publish"][name], receipts["train"]["model"]
+    complete = [each for each in list_versions(ledger.connection, name) if each.state != "building"]
+    current = next((each for each in complete if each.state == "published"), None)
     return ReportFacts(
         run_file=run_file,
         folder=run_file.folder,
-        samples=[_sample(run_file, name, receipts) for name in run_file.samples],
-        published_rows=published.rows,
-        catalogue=run_file.catalogue.name,
-        version=str(published.facts["version"]),
+        samples=[_sample(run_file, sample, receipts) for sample in run_file.samples],
+        catalogue=name,
         psql=psql,
-        failures=[
-            FailureRow(row.sample, row.id, row.reason, row.permanent, row.detail)
-            for row in ledger.failures(SHOWN_FAILURES)
-        ],
+        version=current.version if current else 0,
+        published_rows=(current.rows or 0) if current else 0,
+        newest=max((each.version for each in complete), default=0),
+        failures=ledger.failures(SHOWN_FAILURES),
         failure_counts=[
             FailureCount(sample, reason, permanent, count)
             for (sample, reason, permanent), count in sorted(ledger.failure_counts().items())
+            if reason != Status.DUPLICATE.reason  # one row of it was kept, so no galaxy failed
         ],
-        metrics=test_metrics(run_file, parts_of(receipts["infer"], run_file.training.sample)),
+        metrics=metrics_of_test_part(run_file, parts_of(receipts["infer"], run_file.training.sample)),
         history=trained.facts["history"],
-        timeline=[
-            UnitTime(stage, "", point.ended, point.rows, point.seconds, point.worker)
-            for stage in TIMED
-            for point in ledger.timeline(stage)
-        ],
+        timeline={stage: points for stage in TIMED if (points := ledger.timeline(stage))},
         provenance={
             "code": trained.facts["code"],
             "packages": trained.facts["packages"],
@@ -91,14 +89,12 @@ def gather(
 def _sample(run_file: RunFile, name: str, receipts: Mapping[str, Mapping[str, Receipt]]) -> SampleFacts:
     fetched = [receipt for key, receipt in receipts["fetch"].items() if key.startswith(f"{name}/")]
     predicted = [receipt for key, receipt in receipts["infer"].items() if key.startswith(f"{name}/")]
-    failed = sum(len(receipt.failures) for receipt in fetched)
-    asked = receipts["rows"][name].rows
     return SampleFacts(
         name,
-        asked=asked,
-        fetched=asked - failed,
-        failed=failed,
+        asked=receipts["rows"][name].rows,
+        fetched=sum(receipt.facts["ok"] for receipt in fetched),
         predicted=sum(receipt.rows for receipt in predicted),
+        duplicates=receipts["rows"][name].facts["duplicates"],
         cube=run_file.cube_path(name),
         parts=parts_of(receipts["infer"], name),
     )

@@ -58,6 +58,12 @@ def progress_lines(ledger: Ledger) -> list[str]:
     lines += [
         f"failed   {count:,} {sample}: {reason} ({'permanent' if permanent else 'retryable'})"
         for (sample, reason, permanent), count in sorted(ledger.failure_counts().items())
+        if reason != Status.DUPLICATE.reason
+    ]
+    lines += [
+        f"twice    {twice:,} keys of {sample} came more than once; one row of each is kept"
+        for sample, (_, receipt) in ledger.receipts("rows").items()
+        if (twice := receipt.facts["duplicates"])
     ]
     lines += [
         f"error    {stage} {key}, attempt {attempt}: {text}" for stage, key, attempt, text in ledger.errors()
@@ -68,7 +74,7 @@ def progress_lines(ledger: Ledger) -> list[str]:
 def closing_lines(facts: ReportFacts, *, report: str) -> list[str]:
     """Return what a run says when it has ended."""
     asked = sum(sample.asked for sample in facts.samples)
-    twice = sum(entry.count for entry in facts.failure_counts if entry.reason == Status.DUPLICATE.reason)
+    twice = sum(sample.duplicates for sample in facts.samples)
     fetched = sum(sample.fetched for sample in facts.samples)
     lines = [
         f"asked      {asked:,} galaxies",
@@ -76,7 +82,7 @@ def closing_lines(facts: ReportFacts, *, report: str) -> list[str]:
         f"failed     {asked - fetched:,}{_reasons(facts)}",
         *([f"duplicates {twice:,} keys came more than once; one row of each is kept"] if twice else []),
         f"predicted  {sum(sample.predicted for sample in facts.samples):,}",
-        f"published  {facts.published_rows:,} as catalogue.{facts.catalogue}, version {facts.version}",
+        f"published  {facts.published_rows:,} as catalogue.{facts.catalogue}, {facts.version_words}",
         f"quality    {_quality(facts.metrics)}",
         f"report     {report}",
         f"open it    {facts.psql}",
@@ -87,8 +93,6 @@ def closing_lines(facts: ReportFacts, *, report: str) -> list[str]:
 def _reasons(facts: ReportFacts) -> str:
     counts: Counter[str] = Counter()
     for entry in facts.failure_counts:
-        if entry.reason == Status.DUPLICATE.reason:  # one row of it was kept, so no galaxy failed
-            continue
         counts[f"{entry.reason}, {'permanent' if entry.permanent else 'retryable'}"] += entry.count
     return (
         f" ({'; '.join(f'{count:,} {reason}' for reason, count in counts.most_common())})" if counts else ""

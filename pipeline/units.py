@@ -39,7 +39,7 @@ def rows_unit(run_file: RunFile, sample: str, pulled: Mapping[str, Receipt]) -> 
         "target": run_file.target.column,
         "split": run_file.split.model_dump() if sample == run_file.training.sample else None,
         "seed": run_file.seed,
-        "images": run_file.images.model_dump(exclude={"max_bytes"}),
+        "images": _images(run_file),
         "cube": run_file.cube.model_dump(exclude={"path"}),
         "source": _source(run_file),
     }
@@ -48,34 +48,55 @@ def rows_unit(run_file: RunFile, sample: str, pulled: Mapping[str, Receipt]) -> 
 
 def fetch_units(run_file: RunFile, sample: str, rows: Receipt) -> list[Unit]:
     """Return one unit a block of the sample's cube."""
-    blocks = blocks_of(sample, rows.rows, rows_per_block=run_file.cube.rows_per_block)
+    made_from = {"objects": rows.facts["objects"], "source": _source(run_file), "images": _images(run_file)}
     return [
-        Unit("fetch", block.key, digest_of({"rows": rows.digest, "block": block.index}), {"block": block})
-        for block in blocks
+        Unit(
+            "fetch", block.key, digest_of({**made_from, "block": [block.start, block.stop]}), {"block": block}
+        )
+        for block in blocks_of(sample, rows.rows, rows_per_block=run_file.cube.rows_per_block)
     ]
 
 
-def train_unit(run_file: RunFile, fetched: Mapping[str, Receipt], *, preset: Mapping[str, object]) -> Unit:
-    """Return the one unit of training: it depends on every block of the training sample."""
+def train_unit(
+    run_file: RunFile, rows: Receipt, fetched: Mapping[str, Receipt], *, preset: Mapping[str, object]
+) -> Unit:
+    """Return the one unit of training: it depends on the rows and on every block of the training sample.
+
+    Threads and workers are no inputs: their number may change the last digit of a weight
+    (``docs/decisions/0007``), which is no reason to train again. ``arguments["weights"]`` is the digest of
+    what decides the weights; the definition of the metrics, which are stored with them, does not.
+    """
     sample = run_file.training.sample
-    blocks = {key: receipt for key, receipt in fetched.items() if key.startswith(f"{sample}/")}
-    made_from = {
-        "blocks": _digests(blocks),
-        "preset": dict(preset),
-        "training": run_file.training.model_dump(),
-        "target": run_file.target.column,
-        "seed": run_file.seed,
-    }
-    return Unit("train", "model", digest_of(made_from))
+    weights = digest_of(
+        {
+            "rows": rows.digest,
+            "blocks": _digests({k: receipt for k, receipt in fetched.items() if k.startswith(f"{sample}/")}),
+            "rows_per_block": run_file.cube.rows_per_block,
+            "preset": dict(preset),
+            "training": run_file.training.model_dump(),
+            "target": run_file.target.column,
+            "seed": run_file.seed,
+        }
+    )
+    inputs = digest_of({"weights": weights, "definition": run_file.target.definition})
+    return Unit("train", "model", inputs, {"weights": weights})
 
 
-def infer_units(fetch: list[Unit], fetched: Mapping[str, Receipt], *, trained: Receipt) -> list[Unit]:
-    """Return one unit a fetched block."""
+def infer_units(
+    fetch: list[Unit], rows: Mapping[str, Receipt], fetched: Mapping[str, Receipt], *, trained: Receipt
+) -> list[Unit]:
+    """Return one unit a fetched block; `rows` by sample, since a prediction holds ids, labels and split too."""
     return [
         Unit(
             "infer",
             unit.key,
-            digest_of({"model": trained.digest, "block": fetched[unit.key].digest}),
+            digest_of(
+                {
+                    "model": trained.digest,
+                    "rows": rows[unit.arguments["block"].sample].digest,
+                    "block": fetched[unit.key].digest,
+                }
+            ),
             unit.arguments,
         )
         for unit in fetch
@@ -98,6 +119,10 @@ def _source(run_file: RunFile) -> dict[str, object]:
     if run_file.source.url == "sandbox":
         source["sky"] = run_file.sandbox.sky
     return source
+
+
+def _images(run_file: RunFile) -> dict[str, object]:
+    return run_file.images.model_dump(exclude={"max_bytes"})
 
 
 def _digests(receipts: Mapping[str, Receipt]) -> list[list[str]]:

@@ -11,10 +11,13 @@ from cluster.work import find
 from pipeline import flow, summary
 from pipeline.checks import check
 from pipeline.database import dsn_of
-from pipeline.estimate import needs_of, price_list
+from pipeline.estimate import price_list
 from pipeline.ledger import Ledger
 from pipeline.mill import Mill
 from pipeline.provenance import code_version, packages, resolved
+from pipeline.report.facts import ReportFacts
+from pipeline.stores.lock import locked
+from pipeline.stores.staging import disk_errors
 from pipeline.view import open_view
 from schemas.config import RunFile
 from schemas.errors import StoreError
@@ -32,7 +35,7 @@ def plan(args: argparse.Namespace) -> int:
     """Count the samples, and say what the run will need; refuse what cannot fit."""
     with _mill(_read(args)) as mill:
         check(mill.run_file)
-        needs = needs_of(mill.run_file, flow.plan(mill))
+        needs = flow.needs(mill, flow.plan(mill))
         mill.view.say(price_list(mill.run_file, needs))
         needs.check(mill.run_file)
     return 0
@@ -41,13 +44,11 @@ def plan(args: argparse.Namespace) -> int:
 def retry(args: argparse.Namespace) -> int:
     """Ask again for what failed and may succeed, then do what follows from it."""
     with _mill(_read(args)) as mill:
-        units = {failure.key for failure in mill.ledger.failures() if not failure.permanent}
+        units = mill.ledger.retryable("fetch")
         if not units:
             mill.view.say("nothing to retry: no object failed for a reason that may pass")
             return 0
-        mill.view.say(
-            f"asking again for the failed objects of {mill.ledger.reset('fetch', sorted(units))} blocks"
-        )
+        mill.view.say(f"asking again for the failed objects of {mill.ledger.reset('fetch', units)} blocks")
         _finish(mill, flow.turn(mill))
     return 0
 
@@ -76,7 +77,7 @@ def verify(args: argparse.Namespace) -> int:
 def report(args: argparse.Namespace) -> int:
     """Write the report of a run again."""
     with _mill(_read(args)) as mill:
-        mill.ledger.reset("report", ["report.html"])
+        mill.ledger.reset("report", [flow.REPORT])
         _finish(mill, flow.turn(mill))
     return 0
 
@@ -88,7 +89,10 @@ def _read(args: argparse.Namespace) -> RunFile:
 @contextlib.contextmanager
 def _mill(run_file: RunFile) -> Iterator[Mill]:
     flow.make_folder(run_file)
-    log_to_file(run_file.folder / "logs" / "driver.log")
+    log = run_file.folder / "logs" / "driver.log"
+    with disk_errors(log):
+        log_to_file(log)
+        log.touch()
     logging.getLogger(__name__).info("skymill %s", code_version())
     view = open_view()
     try:
@@ -96,15 +100,32 @@ def _mill(run_file: RunFile) -> Iterator[Mill]:
         with Ledger.open(dsn, password_file=run_file.database.password_file) as ledger:
             provenance = {"code_version": code_version(), "packages": packages()}
             ledger.open_run(run_file.name, resolved(run_file), provenance=provenance, seed=run_file.seed)
-            with Mill(run_file, dsn=dsn, ledger=ledger, view=view) as mill:
+            with own_files(run_file), Mill(run_file, dsn=dsn, ledger=ledger, view=view) as mill:
                 yield mill
     finally:
         view.close()
 
 
-def _finish(mill: Mill, trail: flow.Trail) -> None:
+@contextlib.contextmanager
+def own_files(run_file: RunFile) -> Iterator[None]:
+    """Keep other drivers off the run's files: the ledger's lock ends at the database.
+
+    Raises
+    ------
+    Busy
+        If another driver has the folder of the run, or the cube of one of its samples.
+    """
+    with contextlib.ExitStack() as held:
+        held.enter_context(locked(run_file.folder / ".lock", what=f"the folder of run {run_file.name}"))
+        if run_file.cube.path or run_file.cube_folder.exists():  # a new run folder has no other driver
+            for sample in run_file.samples:
+                path = run_file.cube_folder / f".lock-{sample}"
+                held.enter_context(locked(path, what=f"the cube {run_file.cube_path(sample)}"))
+        yield
+
+
+def _finish(mill: Mill, facts: ReportFacts) -> None:
     if not mill.worked:
         mill.view.say(f"nothing to do: run {mill.run_file.name} is finished")
-    facts = flow.facts_of(mill, trail)
     for line in summary.closing_lines(facts, report=str(flow.report_path(mill))):
         mill.view.say(line)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pipeline.mill import Mill
 from pipeline.stores.cube import planned_digest
-from pipeline.stores.staging import verify
+from pipeline.stores.staging import remove, verify
 from schemas.records import Receipt, Unit
 
 STAGES = ("pull", "rows", "fetch", "train", "infer")
@@ -30,13 +30,14 @@ def damaged_units(mill: Mill) -> dict[Unit, list[Path]]:
 def forget(mill: Mill, damaged: Mapping[Unit, list[Path]]) -> None:
     """Drop the receipts of damaged units, and all of their files.
 
-    A block is one file of several arrays: what is left of it without the damaged one must not look whole.
+    A block is one file of several arrays: what is left of it without the damaged one must not look whole. The
+    last product vouches for the others (see `stores.staging.place`), so it goes first.
     """
     for unit, paths in damaged.items():
-        for product in mill.ledger.receipts(unit.stage)[unit.key][1].products:
-            Path(product.final).unlink(missing_ok=True)
+        for product in reversed(mill.ledger.receipts(unit.stage)[unit.key][1].products):
+            remove(Path(product.final))
         for cube in (path for path in paths if path.suffix == ".zarr"):
-            (cube / "zarr.json").unlink(missing_ok=True)  # so that what is left is completed, not compared
+            remove(cube / "zarr.json")  # so that what is left is completed, not compared
         mill.ledger.reset(unit.stage, [unit.key])
 
 

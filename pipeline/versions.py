@@ -9,9 +9,9 @@ from cluster.work import find
 from pipeline.database import open_ledger
 from pipeline.ledger import Ledger
 from pipeline.stores import catalogue
-from pipeline.stores.catalogue import Version
+from pipeline.stores.catalogue_versions import Version, find_version, list_versions, show
 from schemas.config import RunFile
-from schemas.errors import PlanError, SkymillError
+from schemas.errors import SkymillError
 from schemas.runfile import load_run_file
 
 
@@ -22,13 +22,13 @@ def catalog(args: argparse.Namespace) -> int:
     with open_ledger(run_file) as ledger:
         connection = ledger.connection
         if args.action == "list":
-            versions = catalogue.list_versions(connection, name)
+            versions = list_versions(connection, name)
             for line in map(version_line, versions):
                 print(line)
             if not versions:
                 print(f"{name}: no versions; `skymill run {args.run_file}` publishes one")
         elif args.action == "show":
-            print(json.dumps(asdict(catalogue.show(connection, name, args.number)), indent=2, default=str))
+            print(json.dumps(asdict(show(connection, name, args.number)), indent=2, default=str))
         elif args.action == "rollback":
             current = catalogue.rollback(connection, name, args.number)
             print(f"{name}: version {current.version} is the current one")
@@ -41,22 +41,15 @@ def catalog(args: argparse.Namespace) -> int:
 
 
 def _write_hats(ledger: Ledger, run_file: RunFile) -> Path:
-    predicted = ledger.receipts("infer") if ledger.view_run(run_file.name) else {}
-    parts = [
-        product.final for _, receipt in predicted.values() for product in receipt.products if receipt.rows
-    ]
-    if not parts:
-        raise PlanError(f"the run {run_file.name} has predicted nothing yet", "`skymill run` first")
+    version = find_version(ledger.connection, run_file.catalogue.name, None)
     try:
         write = find("pipeline.stores.hats:write_hats")
     except ModuleNotFoundError as error:
         raise SkymillError(f"HATS needs {error.name}", "pip install skymill[hats]") from error
-    out = run_file.folder / "hats" / run_file.catalogue.name
-    with find("cluster.session:DaskSession")(
-        run_file.cluster, scratch=run_file.folder / "scratch"
-    ) as session:
-        address = session.client.scheduler.address
-        write(parts=sorted(parts), out=str(out), name=run_file.catalogue.name, address=address)
+    section, out = run_file.cluster, run_file.folder / "hats" / run_file.catalogue.name
+    scratch = Path(section.scratch) if section.scratch else run_file.folder / "scratch"
+    with find("cluster.session:DaskSession")(section, scratch=scratch) as session:
+        write(connection=ledger.connection, version=version, out=out, client=session.client)
     return out
 
 

@@ -19,14 +19,12 @@ DIGEST_BYTES = 16
 class ArraySpec:
     """One array of the cube.
 
-    ``dims`` names the dimensions; ``written_by`` says who fills it: the driver when the cube is created
-    ("plan"), or the workers of a stage ("fetch").
+    ``dims`` names the dimensions; a ``unit`` of "" is that of a plain number.
     """
 
     name: str
     dtype: str
     dims: tuple[str, ...]
-    written_by: str
     description: str
     unit: str = ""
     ucd: str = ""
@@ -34,39 +32,35 @@ class ArraySpec:
 
 
 IMAGE = ArraySpec(
-    "image", "uint8", ("row", "y", "x", "band"), "fetch", "cutout as served, decoded JPEG; north is up", "adu"
+    "image",
+    "uint8",
+    ("row", "y", "x", "band"),
+    "brightness levels 0 to 255 of the cutout as served, a stretched JPEG, decoded; north is up",
 )
 STATUS = ArraySpec(
     "status",
     "uint8",
     ("row",),
-    "fetch",
     "outcome of the cutout: " + ", ".join(f"{s.value} {s.reason}" for s in Status),
     fill_value=int(Status.PENDING),
 )
 DIGEST = ArraySpec(
-    "digest", "uint8", ("row", "digest_byte"), "fetch", "first 16 bytes of the SHA-256 of the body as served"
+    "digest", "uint8", ("row", "digest_byte"), "first 16 bytes of the SHA-256 of the body as served"
 )
 SPLIT = ArraySpec(
     "split",
     "uint8",
     ("row",),
-    "plan",
     "part of the split: " + ", ".join(f"{p.value} {p.name.lower()}" for p in Part),
     fill_value=int(Part.UNLABELLED),
 )
-ID = ArraySpec("id", "uint64", ("row",), "plan", "the sample's key, never a float", "", "meta.id;meta.main")
-RA = ArraySpec(
-    "ra", "float64", ("row",), "plan", "right ascension, J2000", "deg", "pos.eq.ra;meta.main", np.nan
-)
-DEC = ArraySpec(
-    "dec", "float64", ("row",), "plan", "declination, J2000", "deg", "pos.eq.dec;meta.main", np.nan
-)
-LABEL = ArraySpec(
-    "label", "float32", ("row",), "plan", "the target to learn; NaN where unknown", fill_value=np.nan
-)
+ID = ArraySpec("id", "uint64", ("row",), "the sample's key, never a float", "", "meta.id;meta.main")
+RA = ArraySpec("ra", "float64", ("row",), "right ascension, J2000", "deg", "pos.eq.ra;meta.main", np.nan)
+DEC = ArraySpec("dec", "float64", ("row",), "declination, J2000", "deg", "pos.eq.dec;meta.main", np.nan)
+LABEL = ArraySpec("label", "float32", ("row",), "the target to learn; NaN where unknown", fill_value=np.nan)
 
-FETCHED = (IMAGE, STATUS, DIGEST)
+FETCHED = (IMAGE, DIGEST, STATUS)
+"""In the order in which a block's shards are placed: a status vouches for pixels and digest, so it comes last."""
 PLANNED = (ID, RA, DEC, LABEL, SPLIT)
 
 FEATURE_PREFIX = "feature_"

@@ -49,6 +49,8 @@ class Source(Section):
     @field_validator("url")
     @classmethod
     def _is_a_url(cls, url: str) -> str:
+        if "@" in url:
+            raise ValueError("expected no user or password in the URL: it is written into every product")
         if url != "sandbox" and not re.match(r"^https?://[^\s/]+", url):
             raise ValueError('expected "sandbox" or a URL such as https://skyserver.sdss.org')
         return url
@@ -82,6 +84,13 @@ class Images(Section):
     arcsec_per_pixel: Annotated[float, Field(gt=0, le=60)] = 0.396
     bands: tuple[str, ...] = ("i", "r", "g")
     max_bytes: Annotated[int, Field(gt=0)] = 8_000_000
+
+    @field_validator("bands")
+    @classmethod
+    def _are_the_three_of_a_jpeg(cls, bands: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(bands)) != 3 or len(bands) != 3 or not all(bands):
+            raise ValueError('expected three different bands, as ["i", "r", "g"]: a cutout is a JPEG')
+        return bands
 
 
 class Cube(Section):
@@ -188,6 +197,13 @@ class Catalogue(Section):
     """The name under which versions are published."""
 
     name: Name = "photoz"
+
+    @field_validator("name")
+    @classmethod
+    def _is_no_relation_of_another(cls, name: str) -> str:
+        if re.search(r"(_v\d+|_cone)$", name):
+            raise ValueError("expected a name that does not end in _cone or in _v and a number")
+        return name
 
 
 class RunFile(Section):

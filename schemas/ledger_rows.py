@@ -41,29 +41,3 @@ class TimelinePoint:
     bytes: int
     seconds: float
     worker: str
-
-
-@dataclass(frozen=True)
-class AttemptCount:
-    """How many attempts of a stage ended how.
-
-    ``outcome`` is accepted, superseded, failed, abandoned, or None (still out).
-    """
-
-    stage: str
-    outcome: str | None
-    count: int
-
-
-@dataclass(frozen=True)
-class RunRow:
-    """One run of the database."""
-
-    name: str
-    digest: str
-    code_version: str
-    seed: int
-    created: datetime
-    opened: datetime
-    units: int
-    done: int

@@ -81,7 +81,8 @@ class Receipt:
     """What a worker returns once its product is durable in the staging area.
 
     ``digest`` names the content (the same content has the same digest, whatever run or attempt made it);
-    ``facts`` holds a stage's own small numbers.
+    ``products`` are placed in their order, and the last one vouches for the others; ``facts`` holds a stage's own
+    small numbers; ``worker`` is the ``host:pid`` that did the work.
     """
 
     rows: int

@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from schemas.config import SCHEMA, RunFile
 from schemas.errors import RunFileError
 
 PREFIX = "SKYMILL_"
-RESERVED = {"SKYMILL_PG_BIN", "SKYMILL_SHARED", "SKYMILL_HOME"}
+RESERVED = {"SKYMILL_PG_BIN", "SKYMILL_SHARED"}
 
 
 def load_run_file(
@@ -100,8 +101,9 @@ def _value(text: str) -> Any:
 def _describe(fault: Any) -> str:
     path = ".".join(str(part) for part in fault["loc"])
     message = fault["msg"].removeprefix("Value error, ")
-    secret = "found" in message or "password" in message  # a DSN that may hold one is not repeated
-    found = "" if secret else f", found {_short(fault['input'])}"
+    # A value that may hold a password, as a URL or a DSN may, is not repeated.
+    secret = re.search(r"@|passw", repr(fault["input"]), re.IGNORECASE)
+    found = "" if secret or "found" in message else f", found {_short(fault['input'])}"
     if fault["type"] == "extra_forbidden":
         return f"{path}: unknown key{_suggestion(fault['loc'])}"
     if fault["type"] == "missing":

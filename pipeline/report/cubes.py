@@ -17,6 +17,7 @@ from pipeline.report.facts import SampleFacts
 from pipeline.report.predictions import Cloud
 from pipeline.report.sampling import Reservoir
 from schemas.arrays import DEC, FEATURE_PREFIX, IMAGE, RA, STATUS
+from schemas.errors import StoreError
 from schemas.flags import Status
 
 MAX_SKY_POINTS = 20_000
@@ -49,6 +50,22 @@ def open_cube(path: Path | None) -> Any | None:
     return zarr.open_group(path, mode="r")
 
 
+def _read(array: Any, rows: slice | int) -> NDArray[Any]:
+    """Return some rows of an array of a cube.
+
+    Raises
+    ------
+    StoreError
+        If they are damaged.
+    """
+    try:
+        return np.asarray(array[rows])
+    except (OSError, ValueError) as error:
+        raise StoreError(
+            f"the cube at {array.store_path} cannot be read: {error}", "run `skymill verify --repair`"
+        ) from error
+
+
 def sky_positions(paths: Sequence[Path | None], *, seed: int) -> dict[str, Sky]:
     """Return where galaxies were fetched and where they failed, over all cubes.
 
@@ -62,7 +79,7 @@ def sky_positions(paths: Sequence[Path | None], *, seed: int) -> dict[str, Sky]:
             continue
         for start in range(0, cube[STATUS.name].shape[0], SLICE_ROWS):
             rows = slice(start, start + SLICE_ROWS)
-            status, ra, dec = (np.asarray(cube[spec.name][rows]) for spec in (STATUS, RA, DEC))
+            status, ra, dec = (_read(cube[spec.name], rows) for spec in (STATUS, RA, DEC))
             placed = np.isfinite(ra) & np.isfinite(dec)
             for kept, chosen in (
                 (fetched, status == Status.OK),
@@ -119,15 +136,15 @@ def _pick(array: Any, rows: NDArray[Any]) -> NDArray[np.float64]:
     for start in range(0, array.shape[0], SLICE_ROWS):
         inside = (rows >= start) & (rows < start + SLICE_ROWS)
         if inside.any():
-            picked[inside] = np.asarray(array[start : start + SLICE_ROWS])[rows[inside] - start]
+            picked[inside] = _read(array, slice(start, start + SLICE_ROWS))[rows[inside] - start]
     return picked
 
 
 def picture(cube: Any, row: int) -> str | None:
     """Return a cutout as a JPEG data URI, None if the row holds no image."""
-    if row >= cube[STATUS.name].shape[0] or int(cube[STATUS.name][row]) != Status.OK:
+    if row >= cube[STATUS.name].shape[0] or int(_read(cube[STATUS.name], row)) != Status.OK:
         return None
-    pixels = np.asarray(cube[IMAGE.name][row])
+    pixels = _read(cube[IMAGE.name], row)
     shown = pixels[..., :3] if pixels.shape[-1] >= 3 else pixels[..., 0]
     image = Image.fromarray(np.ascontiguousarray(shown))
     if max(image.size) > MAX_SIDE_PX:

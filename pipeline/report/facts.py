@@ -7,19 +7,28 @@ from pathlib import Path
 from typing import Any
 
 from schemas.config import RunFile
+from schemas.ledger_rows import LedgerFailure, TimelinePoint
 
 
 @dataclass(frozen=True)
 class SampleFacts:
-    """Counts of one sample, and where its cube and its prediction parts lie."""
+    """Counts of one sample, and where its cube and its prediction parts lie.
+
+    ``duplicates`` counts the keys that came more than once; one row of each is among those asked for.
+    """
 
     name: str
     asked: int
     fetched: int
-    failed: int
     predicted: int
+    duplicates: int = 0
     cube: Path | None = None
     parts: Sequence[Path] = ()
+
+    @property
+    def failed(self) -> int:
+        """Galaxies that were asked for and could not be had."""
+        return self.asked - self.fetched
 
 
 @dataclass(frozen=True)
@@ -30,29 +39,6 @@ class FailureCount:
     reason: str
     permanent: bool
     count: int
-
-
-@dataclass(frozen=True)
-class FailureRow:
-    """One galaxy that could not be had."""
-
-    sample: str
-    id: int
-    reason: str
-    permanent: bool
-    detail: str = ""
-
-
-@dataclass(frozen=True)
-class UnitTime:
-    """When a unit of a stage ended (UTC), how many rows it held, and how long it took [s] on which worker."""
-
-    stage: str
-    key: str
-    ended: datetime
-    rows: int
-    seconds: float
-    worker: str = ""
 
 
 @dataclass(frozen=True)
@@ -67,18 +53,20 @@ class ReportFacts:
         The run's folder.
     samples : sequence of SampleFacts
         In the order in which they are shown.
-    published_rows : int
-        Rows of the catalogue version.
-    catalogue, version, psql : str
-        Name of the view, version published, and the command line that opens it.
-    failures : sequence of FailureRow
-        The first ones; `failure_counts` counts all of them.
+    catalogue, psql : str
+        Name of the view, and the command line that opens it.
+    version, published_rows : int
+        The version that the view shows, and its rows; 0 if there is none.
+    newest : int
+        The newest complete version; the catalogue was rolled back if the view shows another.
+    failures : sequence of LedgerFailure
+        The first ones, duplicates among them; `failure_counts` counts all but duplicates.
     metrics : mapping
-        Of the test part, as `model.metrics` names them; measured from the prediction parts if empty.
+        Of the test part, as `model.metrics` names them; empty where there is nothing to measure.
     history : sequence of mapping
-        A mapping an epoch with ``epoch``, ``loss``, ``val_loss`` and ``seconds``.
-    timeline : sequence of UnitTime
-        One entry a receipt.
+        A mapping an epoch with ``epoch``, ``loss`` and ``val_loss``.
+    timeline : mapping
+        The receipts of each stage that finished a unit, in the order of the stages.
     provenance : mapping
         Code version, package versions, seeds and digests; values may be mappings.
     made : datetime
@@ -88,15 +76,16 @@ class ReportFacts:
     run_file: RunFile
     folder: Path
     samples: Sequence[SampleFacts]
-    published_rows: int = 0
     catalogue: str = ""
-    version: str = ""
     psql: str = ""
-    failures: Sequence[FailureRow] = ()
+    version: int = 0
+    published_rows: int = 0
+    newest: int = 0
+    failures: Sequence[LedgerFailure] = ()
     failure_counts: Sequence[FailureCount] = ()
     metrics: Mapping[str, Any] = field(default_factory=dict)
     history: Sequence[Mapping[str, float]] = ()
-    timeline: Sequence[UnitTime] = ()
+    timeline: Mapping[str, Sequence[TimelinePoint]] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
     made: datetime = field(default_factory=lambda: datetime.now(UTC))
 
@@ -104,3 +93,11 @@ class ReportFacts:
     def target(self) -> str:
         """Name of what was learnt."""
         return self.run_file.target.column
+
+    @property
+    def version_words(self) -> str:
+        """Which version the view shows: ``version 1 (rolled back; the newest is version 2)``."""
+        rolled_back = self.version != self.newest
+        return f"version {self.version}" + (
+            f" (rolled back; the newest is version {self.newest})" if rolled_back else ""
+        )

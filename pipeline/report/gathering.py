@@ -25,7 +25,7 @@ class Gathered:
     magnitude: NDArray[np.float64]
 
 
-def gather(facts: ReportFacts) -> Gathered:
+def read_products(facts: ReportFacts) -> Gathered:
     """Read what is needed of predictions and cubes, in bounded memory."""
     seed = facts.run_file.seed
     cloud, tallies = survey(facts.samples, seed=seed)

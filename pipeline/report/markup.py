@@ -105,11 +105,6 @@ def section(anchor: str, title: str, *pieces: str) -> Raw:
     return Raw(f'<section id="{anchor}"><h2>{text(title)}</h2>{"".join(pieces)}</section>')
 
 
-def subscript(symbol: str, below: str) -> Raw:
-    """Return a symbol with a subscript."""
-    return Raw(f"<i>{text(symbol)}</i><sub>{text(below)}</sub>")
-
-
 def details(title: str, body: str, *, shown: bool = False) -> Raw:
     """Return a block that the reader may unfold."""
     return Raw(f"<details{' open' if shown else ''}><summary>{text(title)}</summary>{body}</details>")

@@ -3,15 +3,12 @@
 import os
 from pathlib import Path
 from string import Template
-from typing import Any
 
-from model.metrics import photoz_metrics
 from pipeline.report import quality, work
 from pipeline.report.facts import ReportFacts
 from pipeline.report.galaxies import galaxies
-from pipeline.report.gathering import gather
+from pipeline.report.gathering import read_products
 from pipeline.report.markup import text
-from pipeline.report.quality import definition_of
 from pipeline.report.summary import source_name, summary
 
 TEMPLATE = Path(__file__).with_name("page.html")
@@ -40,14 +37,9 @@ def write_report(facts: ReportFacts, out: Path) -> Path:
 
 def render(facts: ReportFacts) -> str:
     """Return the whole page."""
-    found = gather(facts)
-    metrics: dict[str, Any] = dict(facts.metrics)
-    if not metrics and len(found.cloud):
-        metrics = photoz_metrics(
-            found.cloud.z_spec, found.cloud.z_phot, definition=definition_of(facts)
-        ).as_dict()
+    found = read_products(facts)
     sections = (
-        summary(facts, metrics, found.tallies),
+        summary(facts, found.tallies),
         quality.redshifts(facts, found),
         quality.pdfs(facts, found),
         galaxies(facts, found),

@@ -8,8 +8,8 @@ from matplotlib.ticker import LogLocator, MaxNLocator
 from numpy.typing import NDArray
 
 from pipeline.report.cubes import Sky
-from pipeline.report.facts import UnitTime
 from pipeline.report.figure import BLUE, INK, MUTED, ORANGE, PAPER, canvas
+from schemas.ledger_rows import TimelinePoint
 
 CENTRE_DEG = 180.0
 """Right ascension in the middle of the sky map; that of SDSS's northern cap."""
@@ -87,7 +87,7 @@ def best_epoch(history: Sequence[Mapping[str, float]]) -> Mapping[str, float] | 
     return min(finite, key=lambda entry: entry["val_loss"]) if finite else None
 
 
-def throughput(stage: str, units: Sequence[UnitTime]) -> str:
+def throughput(stage: str, units: Sequence[TimelinePoint]) -> str:
     """Draw a stage's rows per second over time; each receipt's rows are spread over the time it took."""
     ends = np.array([unit.ended.timestamp() for unit in units])
     starts = ends - np.array([unit.seconds for unit in units])

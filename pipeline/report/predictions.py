@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from model.metrics import crps, pit
 from pipeline.report.facts import SampleFacts
 from pipeline.report.sampling import Reservoir
+from schemas.errors import StoreError
 from schemas.flags import Part, PredictionFlag
 
 MAX_POINTS = 100_000
@@ -25,7 +27,8 @@ FINE_STEP = 0.005
 FINE_EDGES = np.arange(-0.1, 10 + FINE_STEP / 2, FINE_STEP)
 """Bins of the redshift histogram that is filled while streaming; wide enough for any galaxy."""
 
-LIGHT = ["row", "id", "z_spec", "z_phot", "z_phot_err", "flags", "split"]
+LIGHT = ["row", "id", "z_spec", "z_phot", "flags", "split"]
+"""Columns that are read of every part."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,7 @@ def survey(samples: Sequence[SampleFacts], *, seed: int) -> tuple[Cloud, dict[st
     for index, sample in enumerate(samples):
         tallies[sample.name] = tally = Tally()
         tally.missing_parts = sum(not path.exists() for path in sample.parts)
-        for number, batch in _batches(sample.parts, LIGHT):
+        for number, batch in _batches(sample.parts):
             _count(tally, batch)
             known = (
                 np.isfinite(batch["z_spec"]) & np.isfinite(batch["z_phot"]) & (batch["split"] == Part.TEST)
@@ -135,13 +138,23 @@ def calibrate(
     return Calibration(np.concatenate(pits), np.concatenate(scores), edges, ordered)
 
 
-def _batches(parts: Sequence[Path], columns: list[str]) -> Iterator[tuple[int, dict[str, NDArray[Any]]]]:
+@contextmanager
+def _open(path: Path) -> Iterator[pq.ParquetFile]:
+    """Open a part; one that is damaged, wherever that shows, is a StoreError."""
+    try:
+        with pq.ParquetFile(path) as file:
+            yield file
+    except (OSError, pa.ArrowException) as error:
+        raise StoreError(f"{path} cannot be read: {error}", "run `skymill verify --repair`") from error
+
+
+def _batches(parts: Sequence[Path]) -> Iterator[tuple[int, dict[str, NDArray[Any]]]]:
     for number, path in enumerate(parts):
         if not path.exists():
             continue
-        with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=columns):
-                yield number, {name: batch.column(name).to_numpy(zero_copy_only=False) for name in columns}
+        with _open(path) as file:
+            for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=LIGHT):
+                yield number, {name: batch.column(name).to_numpy(zero_copy_only=False) for name in LIGHT}
 
 
 def _count(tally: Tally, batch: dict[str, NDArray[Any]]) -> None:
@@ -157,7 +170,7 @@ def _count(tally: Tally, batch: dict[str, NDArray[Any]]) -> None:
 
 def _read_pdfs(path: Path, rows: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]] | None:
     """Return the PDFs of some rows of a part, ``(n, bins)``, and the edges of their bins."""
-    with pq.ParquetFile(path) as file:
+    with _open(path) as file:
         metadata = json.loads((file.schema_arrow.metadata or {}).get(b"skymill", b"{}"))
         if "pdf" not in file.schema_arrow.names or "pdf_edges" not in metadata:
             return None

@@ -11,84 +11,69 @@ from pipeline.report import plots_redshift as plots
 from pipeline.report.facts import ReportFacts
 from pipeline.report.gathering import Gathered
 from pipeline.report.markup import Raw, count, decimal, figure, grid, percent, section, sentence, table
-from pipeline.report.predictions import Cloud
+from pipeline.report.predictions import Calibration, Cloud
 
+INTERVALS = 8
+"""Intervals of the true value, about."""
 MANY = 10
 """Fewest galaxies of an interval that are measured."""
 STEPS = (0.005, 0.01, 0.02, 0.025, 0.05, 0.1, 0.2, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 50.0, 100.0)
 
 
-def definition_of(facts: ReportFacts) -> str:
-    """Return the definition the run measures by; the default where it is not known here."""
-    name = str(facts.metrics.get("definition") or facts.run_file.target.definition)
-    return name if name in DEFINITIONS else "skymill"
-
-
 def redshifts(facts: ReportFacts, found: Gathered) -> Raw:
     """Write the section on estimates against truth."""
-    cloud, words = found.cloud, plots.Words(facts.target)
-    drawn = [
-        figure(
-            plots.distribution(tally, words, name=f"nz-{name}"),
-            f"All {count(tally.rows)} predictions of the sample {name}"
-            + (
-                f"; {count(tally.not_finite)} without a finite estimate are left out."
-                if tally.not_finite
-                else "."
-            ),
-        )
-        for name, tally in found.tallies.items()
-        if tally.z_phot.any()
-    ]
+    cloud, title = found.cloud, "Estimates against truth"
+    distributions = _distributions(facts, found)
     if not len(cloud):
         missing = "No galaxy of the test part has both a label and an estimate: nothing to compare."
-        return section("redshifts", "Estimates against truth", sentence(missing, quiet=True), grid(drawn))
-    threshold = DEFINITIONS[definition_of(facts)].outlier
+        return section("redshifts", title, sentence(missing, quiet=True), grid(distributions))
+    no_magnitude = "No column of the sample looks like a magnitude, so residuals are not shown against one."
+    intervals = "The same measures in intervals of the true value; fewer than ten galaxies are not measured."
+    return section(
+        "redshifts",
+        title,
+        _cap(cloud),
+        grid(_comparisons(facts, found) + distributions),
+        "" if found.magnitude_name else sentence(no_magnitude, quiet=True),
+        sentence(intervals),
+        by_interval(facts, cloud),
+    )
+
+
+def _distributions(facts: ReportFacts, found: Gathered) -> list[Raw]:
+    """Draw the histogram of each sample's estimates."""
+    words, drawn = plots.Words(facts.target), []
+    for name, tally in found.tallies.items():
+        if not tally.z_phot.any():
+            continue
+        lost = (
+            f"; {count(tally.not_finite)} without a finite estimate are left out" if tally.not_finite else ""
+        )
+        told = f"All {count(tally.rows)} predictions of the sample {name}{lost}."
+        drawn.append(figure(plots.distribution(tally, words, name=f"nz-{name}"), told))
+    return drawn
+
+
+def _comparisons(facts: ReportFacts, found: Gathered) -> list[Raw]:
+    """Draw estimates against truth, and residuals against truth and against a magnitude if there is one."""
+    cloud, words = found.cloud, plots.Words(facts.target)
+    threshold = DEFINITIONS[facts.run_file.target.definition].outlier
     low, high = plots.frame(cloud)
     both = np.stack([cloud.z_spec, cloud.z_phot])
     inside = (both.min(axis=0) >= low) & (both.max(axis=0) <= high)
     shown = np.abs(cloud.delta) <= plots.reach_of(cloud.delta, threshold)
     mark = f"Dashed orange: outliers, |\u2060Δ\u2060|\u2060\u00a0>\u00a0{threshold:g}."
-    compared = [
-        figure(
-            plots.estimates(cloud, words, threshold=threshold),
-            f"Estimate against truth, test part, N = {count(len(cloud))}. {mark}{_outside(inside)}",
-        ),
-        figure(
-            plots.residuals(
-                cloud, cloud.z_spec, name="by-z", label=words.true, words=words, threshold=threshold
-            ),
-            f"Residual against truth. {mark}{_outside(shown)}",
-        ),
-    ]
+    against = [("by-z", "truth", words.true, cloud.z_spec)]
     if found.magnitude_name:
-        label = f"{found.magnitude_name} [mag]"
-        against = plots.residuals(
-            cloud, found.magnitude, name="by-mag", label=label, words=words, threshold=threshold
-        )
-        compared.append(
-            figure(
-                against, f"Residual against magnitude. {mark}{_outside(shown | np.isnan(found.magnitude))}"
-            )
-        )
-    else:
-        drawn.append(
-            sentence(
-                "No column of the sample looks like a magnitude, so residuals are not shown against one.",
-                quiet=True,
-            )
-        )
-    table_words = sentence(
-        "The same measures in intervals of the true value; fewer than ten galaxies are not measured."
-    )
-    return section(
-        "redshifts",
-        "Estimates against truth",
-        _cap(cloud),
-        grid(compared + drawn),
-        table_words,
-        by_interval(facts, cloud),
-    )
+        against.append(("by-mag", "magnitude", f"{found.magnitude_name} [mag]", found.magnitude))
+    estimates = plots.estimates(cloud, words, threshold=threshold)
+    told = f"Estimate against truth, test part, N = {count(len(cloud))}. {mark}{_outside(inside)}"
+    drawn = [figure(estimates, told)]
+    for name, what, label, x in against:
+        residuals = plots.residuals(cloud, x, name=name, label=label, words=words, threshold=threshold)
+        outside = _outside(shown | np.isnan(x))
+        drawn.append(figure(residuals, f"Residual against {what}. {mark}{outside}"))
+    return drawn
 
 
 def by_interval(facts: ReportFacts, cloud: Cloud) -> Raw:
@@ -109,14 +94,14 @@ def by_interval(facts: ReportFacts, cloud: Cloud) -> Raw:
     return table(head, [row for row in rows if row[1] != "0"])
 
 
-def interval_edges(values: NDArray[Any], *, about: int = 8) -> NDArray[np.float64]:
-    """Return round edges that cut the bulk of `values` into about so many intervals, the tails joined.
+def interval_edges(values: NDArray[Any]) -> NDArray[np.float64]:
+    """Return round edges that cut the bulk of `values` into about eight intervals, the tails joined.
 
     >>> interval_edges(np.linspace(0.01, 0.39, 100)).tolist()
     [0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4]
     """
     low, high = np.percentile(values, [1, 99])
-    step = next((s for s in STEPS if s >= (high - low) / about), STEPS[-1])
+    step = next((s for s in STEPS if s >= (high - low) / INTERVALS), STEPS[-1])
     first, last = np.floor(low / step), max(np.floor(low / step) + 1, np.ceil(high / step))
     edges = np.round(np.arange(first, last + 1) * step, 6)
     edges[0] = min(edges[0], np.floor(values.min() / step) * step)
@@ -126,8 +111,7 @@ def interval_edges(values: NDArray[Any], *, about: int = 8) -> NDArray[np.float6
 
 def pdfs(facts: ReportFacts, found: Gathered) -> Raw:
     """Write the section on probability densities."""
-    calibration, cloud, words = found.calibration, found.cloud, plots.Words(facts.target)
-    title = "Probability densities"
+    calibration, title = found.calibration, "Probability densities"
     if calibration is None:
         return section(
             "pdfs", title, sentence("The predictions hold no PDF, or no test galaxy has a label.", quiet=True)
@@ -150,33 +134,27 @@ def pdfs(facts: ReportFacts, found: Gathered) -> Raw:
             ),
         )
     )
-    examples = grid(
-        (
-            figure(
-                plots.pdf(
-                    shape,
-                    calibration.edges,
-                    values=(cloud.z_spec[i], cloud.z_phot[i]),
-                    words=words,
-                    name=f"pdf-{place}",
-                ),
-                f"{int(cloud.id[i])}",
-            )
-            for place, (i, shape) in enumerate(calibration.shown)
-            if shape.max() > 0
-        ),
-        kind="small",
-    )
     told = sentence(
         "PDFs of test galaxies drawn at random: the true value (solid, orange), the estimate (dashed, green)."
     )
+    examples = _examples(calibration, found.cloud, plots.Words(facts.target))
     return section("pdfs", title, sentence(numbers), curves, told, examples)
+
+
+def _examples(calibration: Calibration, cloud: Cloud, words: plots.Words) -> Raw:
+    drawn = []
+    for place, (i, shape) in enumerate(calibration.shown):
+        if shape.max() > 0:
+            values = (cloud.z_spec[i], cloud.z_phot[i])
+            svg = plots.pdf(shape, calibration.edges, values=values, words=words, name=f"pdf-{place}")
+            drawn.append(figure(svg, f"{int(cloud.id[i])}"))
+    return grid(drawn, kind="small")
 
 
 def _measured(name: str, true: NDArray[Any], estimate: NDArray[Any], facts: ReportFacts) -> list[Any]:
     if len(true) < MANY:
         return [name, count(len(true)), "–", "–", "–", "–"]
-    found = photoz_metrics(true, estimate, definition=definition_of(facts))
+    found = photoz_metrics(true, estimate, definition=facts.run_file.target.definition)
     return [
         name,
         count(found.n),

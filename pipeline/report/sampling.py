@@ -47,11 +47,6 @@ class Reservoir:
         self._priority, self._columns = priority, joined
 
     @property
-    def capped(self) -> bool:
-        """Whether rows had to be left out."""
-        return self.seen > self.capacity
-
-    @property
     def columns(self) -> Columns:
         """The rows kept, in the order of the stream; empty if nothing was offered."""
         return self._columns

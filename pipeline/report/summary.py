@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipeline.report.facts import ReportFacts, UnitTime
+from pipeline.report.facts import ReportFacts
 from pipeline.report.markup import (
     Raw,
     code,
@@ -14,11 +14,11 @@ from pipeline.report.markup import (
     percent,
     section,
     sentence,
-    subscript,
     table,
     text,
 )
 from pipeline.report.predictions import Tally
+from schemas.ledger_rows import TimelinePoint
 
 FLAG_WORDS = (
     "Edge: the estimate lies in the first or last bin of the PDF. Multimodal: a second peak at least half as "
@@ -26,23 +26,18 @@ FLAG_WORDS = (
 )
 
 
-def summary(facts: ReportFacts, metrics: Mapping[str, Any], tallies: Mapping[str, Tally]) -> Raw:
+def summary(facts: ReportFacts, tallies: Mapping[str, Tally]) -> Raw:
     """Write the section on numbers that a reader looks for first."""
     return section(
         "summary",
         "Summary",
-        _quality(metrics),
+        _quality(facts.metrics),
         "<h3>Galaxies</h3>",
         _counts(facts),
         _flags(tallies),
         "<h3>Catalogue</h3>",
         _catalogue(facts),
     )
-
-
-def share_of_outliers(metrics: Mapping[str, Any]) -> Any:
-    """Return the outlier share of a mapping of metrics, None if it has none."""
-    return metrics.get("outlier_fraction", metrics.get("outlier_share"))
 
 
 def source_name(facts: ReportFacts) -> str:
@@ -53,17 +48,16 @@ def source_name(facts: ReportFacts) -> str:
     return "sandbox, skymill's own drawn sky" if sky == "default" else f"sandbox, recorded sky {sky}"
 
 
-def stage_rows(timeline: Sequence[UnitTime]) -> list[list[Any]]:
+def stage_rows(timeline: Mapping[str, Sequence[TimelinePoint]]) -> list[list[Any]]:
     """Return a row a stage: units, rows, wall time in which it worked, its speed, and its workers.
 
     Gaps in which nothing of the stage was under way (a run that was stopped and resumed) are not counted.
     """
     rows = []
-    for stage in dict.fromkeys(unit.stage for unit in sorted(timeline, key=lambda unit: unit.ended)):
-        units = [unit for unit in timeline if unit.stage == stage]
+    for stage, units in timeline.items():
         seconds = _covered([(u.ended.timestamp() - u.seconds, u.ended.timestamp()) for u in units])
         done = sum(unit.rows for unit in units)
-        workers = len({unit.worker for unit in units if unit.worker}) or 1
+        workers = len({unit.worker for unit in units})
         speed = f"{done / seconds:.3g}" if seconds > 0 and done else "–"
         rows.append([stage, count(len(units)), count(done), duration(seconds), _plain(speed), count(workers)])
     return rows
@@ -88,23 +82,18 @@ def _quality(metrics: Mapping[str, Any]) -> Raw:
             quiet=True,
         )
     tiles = (
-        (subscript("σ", "NMAD"), decimal(metrics.get("sigma_nmad"))),
-        ("bias", decimal(metrics.get("bias"), digits=5, signed=True)),
-        ("outliers", percent(share_of_outliers(metrics))),
-        (Raw("<i>R</i>²"), decimal(metrics.get("r2"), digits=3)),
-        ("RMSE", decimal(metrics.get("rmse"))),
-        (Raw("<i>N</i>, test part"), count(metrics.get("n", 0))),
+        (Raw("<i>σ</i><sub>NMAD</sub>"), decimal(metrics["sigma_nmad"])),
+        ("bias", decimal(metrics["bias"], digits=5, signed=True)),
+        ("outliers", percent(metrics["outlier_fraction"])),
+        (Raw("<i>R</i>²"), decimal(metrics["r2"], digits=3)),
+        ("RMSE", decimal(metrics["rmse"])),
+        (Raw("<i>N</i>, test part"), count(metrics["n"])),
     )
     shown = grid(
         (f'<div class="tile"><span>{text(name)}</span><b>{text(value)}</b></div>' for name, value in tiles),
         kind="tiles",
     )
-    words = str(metrics.get("text", ""))
-    name = str(metrics.get("definition", ""))
-    threshold = metrics.get("outlier_threshold")
-    spelt = f"Measured on the test part only, by the definition “{name}”" + (f": {words}" if words else "")
-    if not words and threshold is not None:
-        spelt += f"; an outlier has |Δ| > {threshold:g}"
+    spelt = f"Measured on the test part only, by the definition “{metrics['definition']}”: {metrics['text']}"
     delta = Raw(
         f"{text(spelt)}. Here Δ = (<i>z</i><sub>phot</sub> − <i>z</i><sub>spec</sub>) / "
         "(1 + <i>z</i><sub>spec</sub>), where <i>z</i> stands for the target; RMSE and "
@@ -127,11 +116,14 @@ def _counts(facts: ReportFacts) -> Raw:
             count(reasons.get((sample.name, True), 0)),
             count(reasons.get((sample.name, False), 0)),
             count(sample.predicted),
+            count(sample.duplicates),
         ]
         for sample in facts.samples
     ]
-    head = ["sample", "asked", "fetched", "failed", "permanent", "retryable", "predicted"]
-    return table(head, rows)
+    head = ["sample", "asked", "fetched", "failed", "permanent", "retryable", "predicted", "duplicates"]
+    twice = any(sample.duplicates for sample in facts.samples)
+    told = "Duplicates are keys that came more than once; one row of each was kept, and is counted once."
+    return Raw(table(head, rows) + (sentence(told) if twice else ""))
 
 
 def _flags(tallies: Mapping[str, Tally]) -> Raw:
@@ -156,9 +148,7 @@ def _flags(tallies: Mapping[str, Tally]) -> Raw:
 
 def _catalogue(facts: ReportFacts) -> Raw:
     if not facts.published_rows:
-        return sentence("No catalogue version has been published by this run.", quiet=True)
-    words = (
-        f"{count(facts.published_rows)} rows are published as version {facts.version} of {facts.catalogue}."
-    )
+        return sentence("No catalogue version has been published.", quiet=True)
+    words = f"The view {facts.catalogue} shows {facts.version_words}: {count(facts.published_rows)} rows."
     opened = sentence("Open it with:") + code(facts.psql) if facts.psql else ""
     return Raw(sentence(words) + opened)

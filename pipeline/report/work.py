@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import tomli_w
 
 from pipeline.report import plots_run as plots
 from pipeline.report.cubes import sky_positions
@@ -23,7 +24,6 @@ from pipeline.report.markup import (
     table,
 )
 from pipeline.report.summary import stage_rows
-from pipeline.report.toml import as_toml
 
 NAMED = 20
 """Failures that are named one by one."""
@@ -64,8 +64,9 @@ def training(facts: ReportFacts) -> Raw:
     if not facts.history:
         return section("training", "Training", sentence("No network was trained in this run.", quiet=True))
     best = plots.best_epoch(facts.history)
-    seconds = sum(float(entry.get("seconds") or 0) for entry in facts.history)
-    words = f"{count(len(facts.history))} epochs in {duration(seconds)}."
+    words = f"{count(len(facts.history))} epochs."
+    if times := facts.timeline.get("train"):
+        words += f" The attempt that finished them took {duration(times[-1].seconds)}."
     if best is not None:
         words += (
             f" Lowest validation loss {decimal(best['val_loss'])} in epoch {count(best['epoch'])} (ringed)."
@@ -81,12 +82,11 @@ def throughput(facts: ReportFacts) -> Raw:
         )
     head = ["stage", "units", "rows", "time", "rows / s", "workers"]
     note = "Time in which the stage was at work; gaps of a run that was stopped and resumed are not counted."
-    stages = dict.fromkeys(unit.stage for unit in sorted(facts.timeline, key=lambda unit: unit.ended))
-    drawn = []
-    for stage in stages:
-        units = [unit for unit in facts.timeline if unit.stage == stage]
-        if len(units) > 1 and any(unit.rows for unit in units):
-            drawn.append(figure(plots.throughput(stage, units), f"{stage}, {count(len(units))} units"))
+    drawn = [
+        figure(plots.throughput(stage, units), f"{stage}, {count(len(units))} units")
+        for stage, units in facts.timeline.items()
+        if len(units) > 1 and any(unit.rows for unit in units)
+    ]
     return section(
         "throughput", "Time and throughput", table(head, stage_rows(facts.timeline), note=note), grid(drawn)
     )
@@ -97,17 +97,18 @@ def provenance(facts: ReportFacts) -> Raw:
     plain = [
         [key, _shown(value)] for key, value in facts.provenance.items() if not isinstance(value, Mapping)
     ]
-    plain += [["seed", str(facts.run_file.seed)], ["folder", str(facts.folder)]]
+    plain.append(["folder", str(facts.folder)])
     nested = [
         details(key, table(["name", "value"], [[k, _shown(v)] for k, v in value.items()], words=2))
         for key, value in facts.provenance.items()
-        if isinstance(value, Mapping) and key != "run_file"
+        if isinstance(value, Mapping)
     ]
-    run_file = as_toml(facts.run_file.model_dump(mode="json", by_alias=True))
+    plain_data = facts.run_file.model_dump(mode="json", by_alias=True, exclude_none=True)
+    run_file = tomli_w.dumps(plain_data, multiline_strings=True)
     return section(
         "provenance",
         "Provenance",
-        table(["what", "value"], dict(plain).items(), words=2),
+        table(["what", "value"], plain, words=2),
         *nested,
         details("Resolved run file, defaults and overrides included", code(run_file)),
     )

@@ -38,10 +38,6 @@ def as_csv(answer: Answer) -> str:
     ----------
     answer : Answer
         The rows.
-
-    Returns
-    -------
-    str
     """
     columns = [[_printed(row[i], kind) for row in answer.rows] for i, kind in enumerate(answer.types)]
     lines = ["#Table1", ",".join(answer.names)]
@@ -56,10 +52,6 @@ def as_json(answer: Answer) -> str:
     ----------
     answer : Answer
         The rows.
-
-    Returns
-    -------
-    str
     """
 
     def plain(value: Any, kind: str) -> Any:
@@ -86,10 +78,9 @@ def error_html(message: str) -> str:
     )
 
 
-def error_json(message: str, status: int) -> str:
-    """Return the body that SkyServer's web services give on a fault."""
-    kind = "Bad Request" if status < 500 else "Internal Server Error"
-    return json.dumps({"Error Code": status, "Error Type": kind, "error_message": message})
+def error_json(message: str) -> str:
+    """Return the body that SkyServer's web services give on a request that is at fault."""
+    return json.dumps({"Error Code": 400, "Error Type": "Bad Request", "error_message": message})
 
 
 def too_long_html() -> str:

@@ -26,10 +26,6 @@ async def break_answer(
         The good answer, for those that break it midway.
     tile : bytes
         A black JPEG of the size asked for.
-
-    Returns
-    -------
-    aiohttp.web.StreamResponse
     """
     whole = {
         "error_500": lambda: web.Response(status=500, text="Internal Server Error\n"),

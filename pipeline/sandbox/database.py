@@ -78,10 +78,6 @@ class SkyDatabase:
         sql : str
             The query.
 
-        Returns
-        -------
-        Answer
-
         Raises
         ------
         SqlRejectedError

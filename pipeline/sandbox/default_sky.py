@@ -12,7 +12,7 @@ from pipeline.sandbox.draw import NATIVE_ARCSEC, to_jpeg
 from pipeline.sandbox.field import Source, faint_sources
 from pipeline.sandbox.morphology import Shapes, shape_all
 from pipeline.sandbox.profiles import DE_VAUCOULEURS, EXPONENTIAL, Blur, Light, galaxy, point
-from pipeline.sandbox.recorded_sky import unit_vectors
+from pipeline.sandbox.sky import unit_vectors
 from pipeline.sandbox.tables import build_tables
 
 Floats = NDArray[np.float64]

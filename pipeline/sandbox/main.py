@@ -108,51 +108,21 @@ def read_options(args: argparse.Namespace) -> SandboxOptions:
     )
 
 
-def main(args: argparse.Namespace) -> int:
-    """Serve until SIGTERM or Ctrl-C.
-
-    Parameters
-    ----------
-    args : argparse.Namespace
-        From a parser with `add_arguments`.
-
-    Returns
-    -------
-    int
-        Exit code.
-    """
-    # The server's libraries take a second to load, which --help must not wait for.
-    importlib.import_module("pipeline.sandbox.server").serve(read_options(args))
-    return 0
-
-
 def run(words: Sequence[str]) -> int:
-    """Read command-line words and serve.
-
-    Parameters
-    ----------
-    words : sequence of str
-        What follows ``skymill sandbox``.
-
-    Returns
-    -------
-    int
-        Exit code.
-    """
+    """Read the words that follow ``skymill sandbox``, and serve until SIGTERM or Ctrl-C; return the exit code."""
     parser = argparse.ArgumentParser(
         prog="skymill sandbox", description="A sky that answers as SkyServer does."
     )
     add_arguments(parser)
-    return main(parser.parse_args(words))
-
-
-def _run_as_child() -> int:
-    try:
-        return run(sys.argv[1:])
-    except SkymillError as fault:
-        print(f"skymill sandbox: {fault}", file=sys.stderr)
-        return fault.exit_code
+    options = read_options(parser.parse_args(words))
+    # The server's libraries take a second to load, which --help must not wait for.
+    importlib.import_module("pipeline.sandbox.server").serve(options)
+    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(_run_as_child())
+    try:
+        sys.exit(run(sys.argv[1:]))
+    except SkymillError as fault:
+        print(f"skymill sandbox: {fault}", file=sys.stderr)
+        sys.exit(fault.exit_code)

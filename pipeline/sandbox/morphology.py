@@ -78,10 +78,6 @@ def shape_all(objects: Objects, rng: np.random.Generator) -> Shapes:
         Photometry and redshift.
     rng : numpy.random.Generator
         Where the scatter comes from.
-
-    Returns
-    -------
-    Shapes
     """
     n = len(objects)
     z = np.clip(objects.z, 1e-3, None)

@@ -76,10 +76,6 @@ def start(options: SandboxOptions, log_path: Path) -> SandboxProcess:
     log_path : pathlib.Path
         Takes what it writes to standard error.
 
-    Returns
-    -------
-    SandboxProcess
-
     Raises
     ------
     SourceError

@@ -11,7 +11,7 @@ import pyarrow.csv as pacsv
 from numpy.typing import NDArray
 
 from pipeline.sandbox.ids import run2d_name, unpack_objid, unpack_specobjid
-from pipeline.sandbox.sky import WrongGeometryError
+from pipeline.sandbox.sky import WrongGeometryError, unit_vectors
 from schemas.errors import StoreError
 
 _SPEC_TYPES = {
@@ -103,12 +103,6 @@ class RecordedSky:
                 f"height={has[2]}; asked for scale={scale:g}, width={width}, height={height}"
             )
         return known.files[nearest].read_bytes()
-
-
-def unit_vectors(ra: NDArray[np.float64], dec: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the unit vectors ``(n, 3)`` of positions [degree]."""
-    a, d = np.radians(ra), np.radians(dec)
-    return np.stack([np.cos(d) * np.cos(a), np.cos(d) * np.sin(a), np.sin(d)], axis=-1)
 
 
 def _read(path: Path, types: Mapping[str, pa.DataType], needed: tuple[str, ...]) -> pa.Table:

@@ -104,7 +104,7 @@ class SandboxService:
                 response.force_close()  # a catalogue session that idles must not count as an open connection
                 return response
         except (BadRequestError, WrongGeometryError) as fault:
-            return web.json_response(text=answers.error_json(str(fault), 400), status=400)
+            return web.json_response(text=answers.error_json(str(fault)), status=400)
         return _page(answers.error_html(f"There is no service at {request.path}."), status=404)
 
     def _open_connections(self) -> list[object]:
@@ -162,7 +162,7 @@ class SandboxService:
         except SqlRejectedError as fault:
             if service == "search_tool":  # the page comes with status 200, as from SkyServer
                 return _page(answers.error_html(str(fault)))
-            return web.json_response(text=answers.error_json(str(fault), 400), status=400)
+            return web.json_response(text=answers.error_json(str(fault)), status=400)
         content_type = "text/csv" if wanted.format == "csv" else "application/json"
         return web.Response(text=text, content_type=content_type, charset="utf-8")
 

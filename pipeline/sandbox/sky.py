@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 from typing import Protocol
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 
 class WrongGeometryError(ValueError):
@@ -39,3 +41,9 @@ class Sky(Protocol):
         WrongGeometryError
             If the sky only has another scale or size.
         """
+
+
+def unit_vectors(ra: NDArray[np.float64], dec: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the unit vectors ``(n, 3)`` of positions [degree]."""
+    a, d = np.radians(ra), np.radians(dec)
+    return np.stack([np.cos(d) * np.cos(a), np.cos(d) * np.sin(a), np.sin(d)], axis=-1)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pipeline.sandbox.catalogue import CLASS_NAMES, GALAXY, QSO, Objects
 from pipeline.sandbox.ids import pack_specobjid, run2d_name
 from pipeline.sandbox.morphology import Shapes
-from pipeline.sandbox.recorded_sky import unit_vectors
+from pipeline.sandbox.sky import unit_vectors
 
 _SPECTRUM_SHARE = 2 / 3
 _OBJECTS_PER_PLATE = 80

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pipeline.sandbox.catalogue import BANDS, GALAXY, Objects, asinh_mag, asinh_mag_err
 from pipeline.sandbox.ids import pack_objid, unpack_objid
 from pipeline.sandbox.morphology import Shapes
-from pipeline.sandbox.recorded_sky import unit_vectors
+from pipeline.sandbox.sky import unit_vectors
 from pipeline.sandbox.spectra import spectroscopic_table
 
 _PHOTO_SEED, _SPECTRA_SEED = 11, 12

@@ -79,7 +79,7 @@ def read_table(table: Any, columns: Sequence[str]) -> pa.Table | Trouble:
         Columns asked for.
     """
     if table is None:
-        return pa.table({name: pa.array([], pa.float64()) for name in columns})
+        return pa.table({name: pa.nulls(0) for name in columns})
     found = {name.lower(): name for name in table.colnames}
     missing = [name for name in columns if name.lower() not in found]
     if missing and (len(found) == 1 or any("<" in name for name in found)):
@@ -97,6 +97,8 @@ def read_table(table: Any, columns: Sequence[str]) -> pa.Table | Trouble:
 
 def _column(column: Any) -> pa.Array:
     mask = np.ma.getmaskarray(column) if hasattr(column, "mask") else np.zeros(len(column), bool)
+    if mask.all():
+        return pa.nulls(len(mask))  # of any type: that of the other partitions counts
     values = np.asarray(np.ma.getdata(column))
     if values.dtype.kind in "iub":
         if values.dtype.kind == "b":
@@ -110,11 +112,16 @@ def _column(column: Any) -> pa.Array:
 
 
 def _from_text(values: list[str | None]) -> pa.Array:
-    """Read a column of text: exact integers where all are such, numbers where all are such, else text."""
+    """Read a column of text: exact integers where all are such, numbers where all are such, else text.
+
+    Without any value it has the type null, which is that of any column.
+    """
     known = [None if value is None or value.lower() in _NULLS else value for value in values]
+    if not any(known):
+        return pa.nulls(len(known))
     try:
         numbers = [None if value is None else int(value) for value in known]
-        low = min((number for number in numbers if number is not None), default=0)
+        low = min(number for number in numbers if number is not None)
         return pa.array(numbers, pa.uint64() if low >= 0 else pa.int64())
     except (ValueError, OverflowError, pa.ArrowInvalid):
         pass

@@ -18,13 +18,13 @@ from schemas.flags import Status
 FOOTPRINT_WORDS = b"outside the sdss footprint"
 JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"
 CONSTANT_SPREAD = 2
-"""A tile whose values differ by no more than this [adu] holds no sky."""
+"""A tile whose values differ by no more than so many levels of 255 holds no sky."""
 DRAWN_SHARE = 0.35
 """A dark tile of which this share is one colour was drawn, not taken: in 2,745 real SkyServer cutouts the
 commonest colour covers 22 % at most, in a black tile with four lines of white text 64 % or more."""
-DARK_ADU = 8
-LETTER_ADU, LETTER_PIXELS, LETTER_EDGE = 60, 100, 0.6
-"""Letters: at least so many pixels above so many adu, that differ from a neighbour by this share of their value.
+DARK_LEVEL = 8
+LETTER_LEVEL, LETTER_PIXELS, LETTER_EDGE = 60, 100, 0.6
+"""Letters: at least so many pixels above so bright a level, that differ from a neighbour by this share of their value.
 Found 0.71 to 0.91 for text of any colour, 0.11 at most in real cutouts, 0.68 for a point source of a few pixels."""
 DRAWN = "drawn text on black"
 CLEARED_SHARE = 0.25
@@ -171,18 +171,18 @@ def _blankness(image: np.ndarray) -> str:
     green = image[::step, ::step, 1].tobytes()
     if not green.strip(_NEAR[green[0]]) and np.ptp(image, axis=(0, 1)).max() <= CONSTANT_SPREAD:
         return f"constant tile of {image[0, 0].tolist()}"
-    if max(map(green.count, range(DARK_ADU + 1))) < CLEARED_SHARE * len(green):
+    if max(map(green.count, range(DARK_LEVEL + 1))) < CLEARED_SHARE * len(green):
         return ""
     colours, counts = np.unique(image @ (1 << 16, 1 << 8, 1), return_counts=True)
     commonest = int(colours[counts.argmax()])
-    is_dark = max(commonest >> 16, commonest >> 8 & 255, commonest & 255) <= DARK_ADU
+    is_dark = max(commonest >> 16, commonest >> 8 & 255, commonest & 255) <= DARK_LEVEL
     return DRAWN if is_dark and counts.max() > DRAWN_SHARE * counts.sum() and _is_lettered(image) else ""
 
 
 def _is_lettered(image: np.ndarray) -> bool:
     """Say whether what is bright has the hard edges of letters; a telescope's image never has."""
     grey = image.mean(axis=2)
-    bright = grey > LETTER_ADU
+    bright = grey > LETTER_LEVEL
     if bright.sum() < LETTER_PIXELS:
         return False
     step = np.maximum(

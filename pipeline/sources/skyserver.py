@@ -27,7 +27,7 @@ from cluster.politeness import Visit, reach
 from pipeline.sources.answers import Trouble, read_table, trouble_in_text
 from pipeline.sources.download import retry_after
 from pipeline.sources.patience import backoff_s
-from schemas.config import RunFile
+from schemas.config import Politeness, RunFile, Source
 from schemas.errors import SourceDown, SourceError
 
 _ONE_AT_A_TIME = threading.Lock()
@@ -37,30 +37,26 @@ MOST_REFUSALS = 50
 
 @dataclass(frozen=True)
 class SkyServer:
-    """A SkyServer, real or its double, and how it is asked; plain data that travels to the workers."""
+    """A SkyServer, real or its double, and how it is asked; plain data that travels to the workers.
+
+    ``url`` is its real address, where that of the ``source`` may be "sandbox".
+    """
 
     url: str
-    release: int
     manners: Manners
-    timeout_s: float = 600.0
-    row_cap: int = 500_000
-    connect_timeout_s: float = 20.0
-    retries: int = 6
+    source: Source
+    politeness: Politeness
     backoff_s: float = 1.0
 
     @classmethod
     def of(cls, run: RunFile, url: str, *, shared: bool) -> "SkyServer":
         """Take the server from a run file; `url` is its real address (the sandbox's, if it is that)."""
-        politeness = run.politeness
-        return cls(
-            url,
-            run.source.release,
-            Manners.of(politeness, url, shared=shared),
-            run.source.timeout_s,
-            run.source.row_cap,
-            politeness.connect_timeout_s,
-            politeness.retries,
-        )
+        return cls(url, Manners.of(run.politeness, url, shared=shared), run.source, run.politeness)
+
+    @property
+    def row_cap(self) -> int:
+        """Most rows of one answer."""
+        return self.source.row_cap
 
     def query(self, sql: str, columns: Sequence[str]) -> pa.Table:
         """Ask one query, patiently, and return its rows.
@@ -75,8 +71,8 @@ class SkyServer:
         Returns
         -------
         pyarrow.Table
-            Integers as int64 or uint64 (exact), numbers as float64, the rest as text. NULL stays NULL, NaN
-            stays NaN.
+            Integers as int64 or uint64 (exact), numbers as float64, the rest as text; a column without any
+            value has the type null. NULL stays NULL, NaN stays NaN.
 
         Raises
         ------
@@ -104,7 +100,7 @@ class SkyServer:
                     raise SourceError(f"{self.url}: {found.words}", found.remedy)
                 refusals += found.answer is Answer.REFUSED
                 tries += found.answer is not Answer.REFUSED
-                if tries > self.retries or refusals > MOST_REFUSALS:
+                if tries > self.politeness.retries or refusals > MOST_REFUSALS:
                     raise self._giving_up(found, tries + refusals)
                 await asyncio.sleep(backoff_s(max(1, tries), self.backoff_s, random.random()))
 
@@ -120,8 +116,8 @@ class SkyServer:
                 # Ids past 2**63 come as text, with a warning; `read_table` turns them into exact uint64.
                 warnings.simplefilter("ignore", AstropyWarning)
                 astroquery_conf.skyserver_baseurl = self.url.rstrip("/")
-                timeout: Any = (self.connect_timeout_s, self.timeout_s)
-                table = _SDSS.query_sql(sql, cache=False, timeout=timeout, data_release=self.release)
+                timeout: Any = (self.politeness.connect_timeout_s, self.source.timeout_s)
+                table = _SDSS.query_sql(sql, cache=False, timeout=timeout, data_release=self.source.release)
         except requests.RequestException as error:
             return _network_trouble(error)
         except RemoteServiceError as error:

@@ -1,6 +1,7 @@
 """Fetch: download, check and decode the cutouts of one block, and write them as whole shards."""
 
 import asyncio
+import logging
 import resource
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -11,30 +12,28 @@ import numpy as np
 
 from cluster.desk import Manners
 from cluster.politeness import Visit, reach
+from cluster.work import whoami
 from pipeline.sources.cutouts import CutoutSource
 from pipeline.stages.fetch_rows import Fetcher, Tally
 from pipeline.stores.cube import BlockRows, content_digest, read_block, write_block
 from pipeline.stores.staging import Staging
-from schemas.arrays import DIGEST, IMAGE, STATUS
+from schemas.errors import StoreError
 from schemas.flags import Status
 from schemas.records import Block, ObjectFailure, Receipt
+
+logger = logging.getLogger(__name__)
 
 MOST_CONNECTIONS = 64
 
 
 def fetch_block(
-    *,
-    cube: str,
-    block: Block,
-    source: CutoutSource,
-    manners: Manners,
-    staging: Staging,
-    only_retryable: bool = False,
+    *, cube: str, block: Block, source: CutoutSource, manners: Manners, staging: Staging
 ) -> Receipt:
     """Fetch one block's cutouts into staged shards.
 
-    A galaxy whose cutout can not be had becomes a row with a status and an `ObjectFailure`, never an
-    exception, and never a silent black image.
+    What the block holds already is kept: only rows that are pending, or that failed and may be asked again, are
+    asked for. If what it holds cannot be read, the block is fetched whole. A galaxy whose cutout can not be had
+    becomes a row with a status and an `ObjectFailure`, never an exception, and never a silent black image.
 
     Parameters
     ----------
@@ -48,8 +47,6 @@ def fetch_block(
         The politeness all workers share.
     staging : Staging
         Where to put the shards.
-    only_retryable : bool
-        Keep what the block holds, and ask only for rows that failed and may be asked again.
 
     Returns
     -------
@@ -62,20 +59,18 @@ def fetch_block(
     SourceDown
         If the source does not answer, or answers nothing but errors.
     StoreError
-        If the block cannot be read or staged.
+        If the block's ids and positions cannot be read, or it cannot be staged.
     """
     begun, path = time.monotonic(), Path(cube)
-    rows = read_block(path, block, fetched=only_retryable)
-    asked = _rows_to_ask(rows, only_retryable)
+    rows = _read(path, block)
+    asked = _rows_to_ask(rows)
     fresh = not bool(np.any(rows.status == Status.OK))
     tally = asyncio.run(_fetch(rows, asked, source, manners, strict=fresh))
     fetched = time.monotonic()
     with staging.opened() as folder, ThreadPoolExecutor(1) as pool:
         # Hashing needs neither the disk nor the interpreter's lock, so it costs no time beside the writing.
         digest = pool.submit(content_digest, rows.status, rows.digest, rows.image)
-        products = write_block(
-            path, block, {IMAGE.name: rows.image, STATUS.name: rows.status, DIGEST.name: rows.digest}, folder
-        )
+        products = write_block(path, block, vars(rows), folder)
     done = time.monotonic()
     seconds = {"fetch_s": fetched - begun, "decode_s": tally.decode_s, "write_s": done - fetched}
     return Receipt(
@@ -86,13 +81,20 @@ def fetch_block(
         products=products,
         failures=_failures(block, rows, tally),
         facts=_facts(rows, tally) | seconds | {"staging": str(folder)},
+        worker=whoami(),
     )
 
 
-def _rows_to_ask(rows: BlockRows, only_retryable: bool) -> list[int]:
-    wanted = np.ones(len(rows.id), bool)
-    if only_retryable:
-        wanted = (rows.status >= min(s for s in Status if s.retryable)) | (rows.status == Status.PENDING)
+def _read(path: Path, block: Block) -> BlockRows:
+    try:
+        return read_block(path, block)
+    except StoreError as error:
+        logger.warning("%s; it is fetched whole", error.message)
+        return read_block(path, block, fetched=False)
+
+
+def _rows_to_ask(rows: BlockRows) -> list[int]:
+    wanted = (rows.status >= min(s for s in Status if s.retryable)) | (rows.status == Status.PENDING)
     placed = (
         np.isfinite(rows.ra) & np.isfinite(rows.dec) & (np.abs(rows.dec) <= 90) & (np.abs(rows.ra) <= 360)
     )

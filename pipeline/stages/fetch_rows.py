@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 import aiohttp
 import numpy as np
 
-from cluster.desk import Answer, Lane
-from cluster.politeness import Ticket, Visit
+from cluster.desk import Answer, Grant, Lane
+from cluster.politeness import Visit
 from pipeline.sources.cutouts import DRAWN, CutoutSource, Verdict, judge_body, judge_status
 from pipeline.sources.download import Reply, download, is_alive, open_session
 from pipeline.sources.patience import backoff_s
@@ -153,7 +153,7 @@ class Fetcher:
             return
         await self._judge(job, reply)
 
-    async def _probe(self, session: aiohttp.ClientSession, ticket: Ticket) -> None:
+    async def _probe(self, session: aiohttp.ClientSession, ticket: Grant) -> None:
         if await is_alive(session, self._source):
             await self._visit.alive(ticket)
         else:

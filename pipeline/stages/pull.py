@@ -8,7 +8,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.sources.sample_sql import SampleSql
+from cluster.work import whoami
+from pipeline.sources.sample_sql import POSITION, SampleSql
 from pipeline.sources.skyserver import SkyServer
 from pipeline.stores.rows import table_digest, write_part
 from pipeline.stores.staging import Staging, seal
@@ -186,7 +187,13 @@ def _measure(server: SkyServer, sample_sql: SampleSql, predicate: str) -> tuple[
 
 
 def pull_partition(
-    *, partition: Partition, sample_sql: SampleSql, server: SkyServer, final: str, staging: Staging
+    *,
+    partition: Partition,
+    sample_sql: SampleSql,
+    server: SkyServer,
+    final: str,
+    staging: Staging,
+    label: str,
 ) -> Receipt:
     """Query one partition and stage it as one Parquet part, sorted by key.
 
@@ -202,6 +209,8 @@ def pull_partition(
         Where the part belongs.
     staging : Staging
         Where to put it.
+    label : str
+        The column to learn: if the sample has it, it must hold numbers, as ``ra`` and ``dec`` must.
 
     Returns
     -------
@@ -211,11 +220,13 @@ def pull_partition(
     Raises
     ------
     SourceError
-        If columns, types, row count or keys are not those of the plan.
+        If columns, row count or keys are not those of the plan.
+    PlanError
+        If position or label hold text.
     """
     begun = time.monotonic()
     table = server.query(sample_sql.partition_sql(partition.predicate), sample_sql.columns)
-    table = _checked(table, partition, sample_sql)
+    table = _checked(table, partition, sample_sql, label)
     with staging.opened() as folder:
         staged = folder / Path(final).name
         write_part(table, staged)
@@ -234,6 +245,7 @@ def pull_partition(
             "rows": table.num_rows,
             "staging": str(folder),
         },
+        worker=whoami(),
     )
 
 
@@ -241,30 +253,56 @@ def _key_column(sample_sql: SampleSql) -> str:
     return next(name for name in sample_sql.columns if name.lower() == sample_sql.key.lower())
 
 
-def _checked(table: pa.Table, partition: Partition, sample_sql: SampleSql) -> pa.Table:
+def _checked(table: pa.Table, partition: Partition, sample_sql: SampleSql, label: str) -> pa.Table:
+    """Hold an answer against its plan; return it with exact keys, in an order that is the same every time."""
     if table.num_rows != partition.rows:
         raise SourceError(
             f"partition {partition.key}: the plan counted {partition.rows:,} rows, the answer has {table.num_rows:,}",
             "the table changes under us or the answer was cut off: run the same command again, or plan anew",
         )
+    _check_numbers(table, partition, (*POSITION, label))
     name = _key_column(sample_sql)
-    keys = table[name]
+    table = table.set_column(
+        table.schema.get_field_index(name),
+        name,
+        _exact(table[name], f"partition {partition.key}: key {name}"),
+    )
+    # By all columns: rows of one key must not stand in the order the server happened to send.
+    others = [column for column in table.column_names if column != name]
+    table = table.take(pc.sort_indices(table, [(column, "ascending") for column in [name, *others]]))
+    _check_range(table[name][0].as_py(), table[name][-1].as_py(), partition)
+    return table
+
+
+def _check_numbers(table: pa.Table, partition: Partition, wanted: tuple[str, ...]) -> None:
+    """Refuse text where numbers must be; a column without any value may have any type."""
+    for name in table.column_names:
+        column = table[name]
+        is_number = pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
+        if name.lower() in map(str.lower, wanted) and not is_number and column.null_count < len(column):
+            example = column.drop_null()[0].as_py()
+            raise PlanError(
+                f"partition {partition.key}: expected numbers in the column {name}, found {column.type}, "
+                f"as {example!r}",
+                "name columns of numbers as ra, dec and `target.column` in the sample's SQL",
+            )
+
+
+def _exact(keys: pa.ChunkedArray, where: str) -> pa.ChunkedArray:
     if not pa.types.is_integer(keys.type) or keys.null_count:
         raise SourceError(
-            f"partition {partition.key}: expected whole numbers without NULL as key {name}, found {keys.type} "
-            f"with {keys.null_count} NULL",
+            f"{where}: expected whole numbers without NULL, found {keys.type} with {keys.null_count} NULL",
             "choose another `key`; a key must never pass through a float",
         )
     if pc.min(keys).as_py() < 0:
         raise SourceError(
-            f"partition {partition.key}: negative key {pc.min(keys).as_py()}",
-            "the server casts its ids to int64",
+            f"{where}: expected no negative number, found {pc.min(keys).as_py()}",
+            "the server casts its ids to int64: choose another `key`",
         )
-    table = table.set_column(table.schema.get_field_index(name), name, keys.cast(pa.uint64()))
-    # By all columns: rows of one key must not stand in the order the server happened to send.
-    others = [column for column in table.column_names if column != name]
-    table = table.take(pc.sort_indices(table, [(column, "ascending") for column in [name, *others]]))
-    low, high = table[name][0].as_py(), table[name][-1].as_py()
+    return keys.cast(pa.uint64())
+
+
+def _check_range(low: int, high: int, partition: Partition) -> None:
     if (
         partition.low is not None
         and partition.high is not None
@@ -274,4 +312,3 @@ def _checked(table: pa.Table, partition: Partition, sample_sql: SampleSql) -> pa
             f"partition {partition.key}: expected keys in {partition.low} to {partition.high}, found {low} to {high}",
             'the server does not apply the WHERE of the query, or its ids do not hold the plate: partition_by = ""',
         )
-    return table

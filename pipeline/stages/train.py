@@ -4,6 +4,7 @@ A bundle is named by what it was made from. Its checkpoints lie outside the stag
 name, so that a trainer that was killed is taken up where its last whole epoch ended.
 """
 
+import logging
 import time
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from model.jobs import TrainingJob
 from model.launch import run_trainer
 from pipeline.stores.staging import Staging, seal
 from schemas.records import Receipt
+
+logger = logging.getLogger(__name__)
 
 
 def train_model(*, job: dict[str, Any], staging: Staging, final: str) -> Receipt:
@@ -34,7 +37,7 @@ def train_model(*, job: dict[str, Any], staging: Staging, final: str) -> Receipt
     """
     started = time.monotonic()
     with staging.opened() as folder:
-        result = run_trainer(TrainingJob(**job, bundle=str(folder)))
+        result = run_trainer(TrainingJob(**job, bundle=str(folder)), on_progress=_note)
         products = tuple(seal(path, Path(final, path.name)) for path in sorted(folder.iterdir()))
     return Receipt(
         rows=sum(result.rows.get(part, 0) for part in ("train", "validation")),
@@ -53,3 +56,8 @@ def train_model(*, job: dict[str, Any], staging: Staging, final: str) -> Receipt
         },
         worker=whoami(),
     )
+
+
+def _note(event: dict[str, Any]) -> None:
+    if ignored := event.get("checkpoint_ignored"):
+        logger.warning("the training begins anew: %s", ignored)

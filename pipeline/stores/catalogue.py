@@ -4,10 +4,8 @@ Rows depend on nothing but the predictions: two runs of the same inputs publish 
 """
 
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from datetime import datetime
+from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from psycopg2 import sql
@@ -15,44 +13,14 @@ from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import cursor as Cursor
 from psycopg2.extras import Json
 
-from pipeline.stores.catalogue_rows import CataloguePart, PdfSpec, blocks, columns_of
+from pipeline.stores.catalogue_rows import CataloguePart, blocks, columns_of
+from pipeline.stores.catalogue_versions import SCHEMA, PdfSpec, Version, find_version, list_versions
 from pipeline.stores.copy_binary import CopyStream, ahead
-from pipeline.stores.postgres import translate
+from pipeline.stores.postgres import one, transaction
 from schemas.errors import DatabaseError
 from schemas.statements import statement
 
-SCHEMA = "catalogue"
 COPY_BUFFER_BYTES = 2**20
-
-
-@dataclass(frozen=True)
-class Version:
-    """One version of a catalogue; ``state`` is building, published (the current one) or retired."""
-
-    catalogue: str
-    version: int
-    state: str
-    digest: str
-    run: str
-    rows: int | None
-    created: datetime
-    published: datetime | None
-    pdf: PdfSpec | None
-    provenance: dict[str, Any]
-
-    @property
-    def table(self) -> str:
-        """Name of its table."""
-        return f"{SCHEMA}.{self.catalogue}_v{self.version}"
-
-
-@dataclass(frozen=True)
-class VersionDetails:
-    """A version with its ``parts`` (key, digest, rows) and ``columns`` (name, type, comment)."""
-
-    version: Version
-    parts: tuple[tuple[str, str, int], ...]
-    columns: tuple[tuple[str, str, str | None], ...]
 
 
 def begin_version(
@@ -80,18 +48,18 @@ def begin_version(
             "write small letters, digits and _, at most 41, not ending in _cone or _v and a number",
         )
     values = {"catalogue": name, "digest": digest, "run": run, "provenance": Json(dict(provenance))}
-    with _transaction(connection) as cursor:
+    with transaction(connection) as cursor:
         cursor.execute(statement("catalogue/find_digest"), values)
         if not (found := cursor.fetchone()):
             cursor.execute(statement("catalogue/next_version"), values)
-            found = _one(cursor)
+            found = one(cursor)
             values |= {"version": found[0], "pdf": Json(asdict(pdf)) if pdf else None}
             cursor.execute(statement("catalogue/new_version"), values)
             table = {"table": _identifier(name, f"_v{found[0]}")}
             _run(cursor, "catalogue/create_table", **table)
             if pdf:
                 _run(cursor, "catalogue/add_pdf", **table)
-    return _find(connection, name, int(found[0]))
+    return find_version(connection, name, int(found[0]))
 
 
 def load_part(cursor: Cursor, version: Version, part: CataloguePart, *, provenance: str) -> int:
@@ -136,12 +104,6 @@ def load_part(cursor: Cursor, version: Version, part: CataloguePart, *, provenan
     return rows
 
 
-def loaded_parts(connection: Connection, version: Version) -> dict[str, tuple[str, int]]:
-    """Return digest and rows of the parts that are in a version, by key."""
-    values = {"catalogue": version.catalogue, "version": version.version}
-    return {key: (digest, rows) for key, digest, rows in _rows(connection, "catalogue/parts", values)}
-
-
 def finish_version(connection: Connection, version: Version, *, parts: Mapping[str, str]) -> Version:
     """Check, index and publish a version, all in one transaction; the one before it retires.
 
@@ -159,7 +121,7 @@ def finish_version(connection: Connection, version: Version, *, parts: Mapping[s
     DatabaseError
         If parts or rows are missing or too many, an object is there twice, or readers hold on to the view.
     """
-    with _transaction(connection) as cursor:
+    with transaction(connection) as cursor:
         if _lock(cursor, version.catalogue).get(version.version) == "building":
             rows = _check(cursor, version, parts)
             table = _identifier(version.catalogue, f"_v{version.version}")
@@ -167,29 +129,7 @@ def finish_version(connection: Connection, version: Version, *, parts: Mapping[s
             _comment(cursor, table, version)
             _run(cursor, "catalogue/comment_relation", table=table, meaning=_meaning(version, rows))
             _swap(cursor, version, rows)
-    return _find(connection, version.catalogue, version.version)
-
-
-def list_versions(connection: Connection, name: str | None = None) -> list[Version]:
-    """Return the versions of one catalogue, or of all, by name and number."""
-    return [_version(row) for row in _rows(connection, "catalogue/versions", {"catalogue": name})]
-
-
-def show(connection: Connection, name: str, version: int | None = None) -> VersionDetails:
-    """Return a version with its parts and columns; the current one by default.
-
-    Raises
-    ------
-    DatabaseError
-        If there is no such version.
-    """
-    found = _find(connection, name, version)
-    values = {"catalogue": name, "version": found.version, "relation": found.table}
-    return VersionDetails(
-        found,
-        tuple(_rows(connection, "catalogue/parts", values)),
-        tuple(_rows(connection, "catalogue/columns", values)),
-    )
+    return find_version(connection, version.catalogue, version.version)
 
 
 def rollback(connection: Connection, name: str, version: int | None = None) -> Version:
@@ -210,14 +150,14 @@ def rollback(connection: Connection, name: str, version: int | None = None) -> V
                 "`skymill catalog list RUN.toml` shows what there is",
             )
         version = before[-1].version
-    target = _find(connection, name, version)
-    with _transaction(connection) as cursor:
+    target = find_version(connection, name, version)
+    with transaction(connection) as cursor:
         state = _lock(cursor, name).get(version)
         if state == "building":
             raise DatabaseError(f"{target.table} is not complete", "`skymill run` completes it")
         if state == "retired":
             _swap(cursor, target, target.rows or 0)
-    return _find(connection, name, version)
+    return find_version(connection, name, version)
 
 
 def drop(connection: Connection, name: str, version: int) -> None:
@@ -228,8 +168,8 @@ def drop(connection: Connection, name: str, version: int) -> None:
     DatabaseError
         If there is no such version, or it is the current one.
     """
-    target = _find(connection, name, version)
-    with _transaction(connection) as cursor:
+    target = find_version(connection, name, version)
+    with transaction(connection) as cursor:
         if _lock(cursor, name).get(version) == "published":
             raise DatabaseError(
                 f"{target.table} is the current version of {name}",
@@ -252,7 +192,7 @@ def _check(cursor: Cursor, version: Version, parts: Mapping[str, str]) -> int:
             "run again to load what is missing; if that does not help, drop the version and run again",
         )
     _run(cursor, "catalogue/count_rows", table=_identifier(version.catalogue, f"_v{version.version}"))
-    counted, expected = int(_one(cursor)[0]), sum(rows for _, rows in loaded.values())
+    counted, expected = int(one(cursor)[0]), sum(rows for _, rows in loaded.values())
     if counted != expected:
         raise DatabaseError(
             f"{version.table}: expected {expected} rows, found {counted}",
@@ -309,25 +249,9 @@ def _meaning(version: Version, rows: int) -> sql.Literal:
     )
 
 
-def _find(connection: Connection, name: str, version: int | None) -> Version:
-    for found in list_versions(connection, name):
-        if found.version == version or (version is None and found.state == "published"):
-            return found
-    wanted = "current version" if version is None else f"version {version}"
-    raise DatabaseError(
-        f"catalogue {name} has no {wanted}", "`skymill catalog list RUN.toml` shows what there is"
-    )
-
-
 def _lock(cursor: Cursor, name: str) -> dict[int, str]:
     cursor.execute(statement("catalogue/lock_version"), {"catalogue": name})
     return dict(cursor.fetchall())
-
-
-def _version(row: tuple[Any, ...]) -> Version:
-    *head, pdf, provenance = row
-    values: list[Any] = [*head, PdfSpec(tuple(pdf["edges"]), pdf["dtype"]) if pdf else None, provenance]
-    return Version(*values)
 
 
 def _identifier(name: str, suffix: str = "") -> sql.Identifier:
@@ -336,21 +260,3 @@ def _identifier(name: str, suffix: str = "") -> sql.Identifier:
 
 def _run(cursor: Cursor, name: str, **parts: sql.Composable) -> None:
     cursor.execute(sql.SQL(statement(name)).format(**parts))
-
-
-def _rows(connection: Connection, name: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-    with _transaction(connection) as cursor:
-        cursor.execute(statement(name), values)
-        return cursor.fetchall()
-
-
-def _one(cursor: Cursor) -> tuple[Any, ...]:
-    row = cursor.fetchone()
-    assert row is not None
-    return row
-
-
-@contextmanager
-def _transaction(connection: Connection) -> Iterator[Cursor]:
-    with translate(), connection, connection.cursor() as cursor:
-        yield cursor

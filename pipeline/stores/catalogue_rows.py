@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from astropy_healpix import lonlat_to_healpix
 from numpy.typing import NDArray
 
+from pipeline.stores.catalogue_versions import PdfSpec
 from pipeline.stores.copy_binary import Column, block_dtype, encode
 from schemas.errors import StoreError
 
@@ -31,24 +32,6 @@ COLUMNS = {
     "split": ("int2", "uint8"),
 }
 """Columns of the catalogue that are numbers: kind on the wire, type in the part (none: made here)."""
-
-
-@dataclass(frozen=True)
-class PdfSpec:
-    """The PDF of a catalogue: ``edges`` of its bins, and ``dtype``, float16 or float32."""
-
-    edges: tuple[float, ...]
-    dtype: str
-
-    @property
-    def bins(self) -> int:
-        """Number of bins."""
-        return len(self.edges) - 1
-
-    @property
-    def bytes(self) -> int:
-        """Bytes of one PDF."""
-        return self.bins * int(np.dtype(self.dtype).itemsize)
 
 
 @dataclass(frozen=True)

@@ -22,11 +22,12 @@ import zarr
 from zarr.codecs import Crc32cCodec
 
 from pipeline.stores.shards import write_shard
-from pipeline.stores.staging import disk_errors, hash_file, seal, sync
-from schemas.arrays import DIGEST, DIGEST_BYTES, FEATURE_PREFIX, FETCHED, IMAGE, PLANNED, STATUS, ArraySpec
+from pipeline.stores.staging import disk_errors, make_folder, seal, sync
+from schemas.arrays import DEC, DIGEST_BYTES, FEATURE_PREFIX, FETCHED, ID, IMAGE, PLANNED, RA, ArraySpec
 from schemas.config import RunFile
+from schemas.digests import file_sha256
 from schemas.errors import StoreError
-from schemas.records import Block, Product, blocks_of
+from schemas.records import Block, Product
 
 CUBE_SCHEMA = 1
 COORDINATES = "id ra dec split"
@@ -34,7 +35,10 @@ COORDINATES = "id ra dec split"
 
 @dataclass(frozen=True)
 class CubeSpec:
-    """Geometry and origin of a cube; lengths in rows and pixels."""
+    """Geometry and origin of a cube; lengths in rows and pixels.
+
+    ``url`` is that of the run file, and ``sky`` that of the sandbox where ``url`` is "sandbox", else "".
+    """
 
     sample: str
     pixels: int
@@ -45,6 +49,7 @@ class CubeSpec:
     release: int
     url: str
     label: str
+    sky: str = ""
 
     @classmethod
     def of(cls, run: RunFile, sample: str) -> "CubeSpec":
@@ -58,35 +63,35 @@ class CubeSpec:
             cube.rows_per_block,
             cube.rows_per_chunk,
             run.source.release,
-            run.source.url,
+            run.source.url.rstrip("/"),
             run.target.column,
+            run.sandbox.sky if run.source.url == "sandbox" else "",
         )
 
     @property
+    def attributes(self) -> dict[str, Any]:
+        """What the cube says of itself."""
+        return asdict(self) | {"bands": list(self.bands)}
+
+    @property
     def geometry(self) -> dict[str, Any]:
-        """What an existing cube must agree with."""
-        keys = (
-            "sample",
-            "pixels",
-            "arcsec_per_pixel",
-            "rows_per_block",
-            "rows_per_chunk",
-            "release",
-            "label",
-        )
-        return {key: getattr(self, key) for key in keys} | {"bands": list(self.bands)}
+        """What an existing cube must agree with: all but the label, which is written again."""
+        return {key: value for key, value in self.attributes.items() if key != "label"}
 
 
 @dataclass(frozen=True)
 class BlockRows:
-    """What a worker needs of a block: ids, positions [deg], and what was fetched before."""
+    """What a worker needs of a block: ids, positions [deg], and what was fetched before.
+
+    ``image`` ``(row, y, x, band)``, ``digest`` ``(row, digest_byte)`` and ``status`` ``(row,)`` are uint8.
+    """
 
     id: np.ndarray
     ra: np.ndarray
     dec: np.ndarray
-    status: np.ndarray
-    digest: np.ndarray
     image: np.ndarray
+    digest: np.ndarray
+    status: np.ndarray
 
 
 def create_cube(path: Path, rows_parquet: Path, spec: CubeSpec) -> None:
@@ -107,25 +112,43 @@ def create_cube(path: Path, rows_parquet: Path, spec: CubeSpec) -> None:
     Raises
     ------
     StoreError
-        If it cannot be written, or a cube of another geometry lies there.
+        If it cannot be written, or a cube of another geometry, source or other rows lies there.
     """
     if (path / "zarr.json").exists():
         check_cube(path, spec, rows_parquet)
     temporary = path.parent / f".{path.name}-{secrets.token_hex(4)}"
     try:
         with disk_errors(path):
-            temporary.mkdir(parents=True)
+            make_folder(temporary)
             _fill(temporary, rows_parquet, spec)
             _sync_tree(temporary)
-            for file in planned_files(temporary) if path.exists() else ():
-                target = path / file.relative_to(temporary)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                file.replace(target)
-            if not path.exists():
+            if path.exists():
+                _renew(path, temporary)
+            else:
                 temporary.rename(path)
             sync(path.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _renew(path: Path, fresh: Path) -> None:
+    """Put all that is not fetched of the cube `fresh` in place of what the one at `path` has."""
+    names = [file.relative_to(fresh) for file in planned_files(fresh)]
+    for name in names:
+        make_folder((path / name).parent)
+        (fresh / name).replace(path / name)
+        sync((path / name).parent)
+    for file in planned_files(path):  # a feature that the sample no longer has
+        if file.relative_to(path) not in names:
+            file.unlink()
+
+
+def objects_digest(rows_parquet: Path) -> str:
+    """Return the SHA-256 of ids and positions in the order of the rows: what a cube's pixels belong to."""
+    digest = hashlib.sha256()
+    for batch in pq.ParquetFile(rows_parquet).iter_batches(columns=[ID.name, RA.name, DEC.name]):
+        digest.update(np.rec.fromarrays([column.to_numpy() for column in batch.columns]).tobytes())
+    return digest.hexdigest()
 
 
 def planned_files(path: Path) -> list[Path]:
@@ -138,7 +161,7 @@ def planned_digest(path: Path) -> str:
     """Return the SHA-256 of all that was written to a cube before the first download."""
     digest = hashlib.sha256()
     for file in planned_files(path):
-        digest.update(f"{file.relative_to(path)} {hash_file(file)[1]}\n".encode())
+        digest.update(f"{file.relative_to(path)} {file_sha256(file)}\n".encode())
     return digest.hexdigest()
 
 
@@ -166,19 +189,18 @@ def _fill(path: Path, rows_parquet: Path, spec: CubeSpec) -> None:
 
 def _group_attributes(spec: CubeSpec, rows: int, rows_parquet: Path) -> dict[str, Any]:
     return {
-        **asdict(spec),
-        "bands": list(spec.bands),
+        **spec.attributes,
         "title": f"skymill cutouts of the sample {spec.sample}",
         "skymill_cube": CUBE_SCHEMA,
         "rows": rows,
-        "rows_sha256": hash_file(rows_parquet)[1],
+        "objects": objects_digest(rows_parquet),
         "coordinates": COORDINATES,
     }
 
 
 def _feature_spec(name: str) -> ArraySpec:
     column = name.removeprefix(FEATURE_PREFIX)
-    return ArraySpec(name, "float64", ("row",), "plan", f"column {column} of the sample", fill_value=np.nan)
+    return ArraySpec(name, "float64", ("row",), f"column {column} of the sample", fill_value=np.nan)
 
 
 def _create_array(group: zarr.Group, array: ArraySpec, rows: int, spec: CubeSpec) -> zarr.Array:
@@ -249,8 +271,8 @@ def attributes(path: Path) -> dict[str, Any]:
     return dict(found)
 
 
-def check_cube(path: Path, spec: CubeSpec, rows_parquet: Path | None = None) -> None:
-    """Refuse a cube that has another geometry or other rows.
+def check_cube(path: Path, spec: CubeSpec, rows_parquet: Path) -> None:
+    """Refuse a cube that has another geometry, another source or other objects.
 
     Raises
     ------
@@ -258,9 +280,7 @@ def check_cube(path: Path, spec: CubeSpec, rows_parquet: Path | None = None) -> 
         Naming each difference.
     """
     found = attributes(path)
-    expected = dict(spec.geometry)
-    if rows_parquet is not None:
-        expected["rows_sha256"] = hash_file(rows_parquet)[1]
+    expected = spec.geometry | {"objects": objects_digest(rows_parquet)}
     differing = [
         f"{key}: expected {value!r}, found {found.get(key)!r}"
         for key, value in expected.items()
@@ -269,18 +289,12 @@ def check_cube(path: Path, spec: CubeSpec, rows_parquet: Path | None = None) -> 
     if differing:
         raise StoreError(
             f"the cube at {path} is of another run: {'; '.join(differing)}",
-            "choose another `name`, `output` or `cube.path`, or remove that cube",
+            "choose another `name`, `output` or `cube.path`, or move that cube away",
         )
 
 
-def blocks(path: Path) -> list[Block]:
-    """Return the blocks of a cube, in order."""
-    found = attributes(path)
-    return blocks_of(str(found["sample"]), int(found["rows"]), rows_per_block=int(found["rows_per_block"]))
-
-
 def read_block(path: Path, block: Block, *, fetched: bool = True) -> BlockRows:
-    """Read a block; without `fetched` what was fetched before is left out and starts blank.
+    """Read a block; what was fetched of it starts blank without `fetched`, or if a shard of it is missing.
 
     Raises
     ------
@@ -290,16 +304,19 @@ def read_block(path: Path, block: Block, *, fetched: bool = True) -> BlockRows:
     try:
         group = zarr.open_group(path, mode="r")
         part = slice(block.start, block.stop)
-        known = [np.asarray(_array(group, name)[part]) for name in ("id", "ra", "dec")]
-        if fetched:
-            return BlockRows(
-                *known, *(np.asarray(_array(group, a.name)[part]) for a in (STATUS, DIGEST, IMAGE))
-            )
-        blank = [
-            np.full((block.rows, *_array(group, a.name).shape[1:]), a.fill_value, a.dtype)
-            for a in (STATUS, DIGEST, IMAGE)
-        ]
-        return BlockRows(*known, *blank)
+        planned = [_array(group, array.name) for array in (ID, RA, DEC)]
+        arrays = [_array(group, array.name) for array in FETCHED]
+        if missing := [array.basename for array in planned if not _is_written(path / _shard(array, block))]:
+            raise FileNotFoundError(f"no shard of {', '.join(missing)}")
+        known = [np.asarray(array[part]) for array in planned]
+        if fetched and all(_is_written(path / _shard(array, block)) for array in arrays):
+            held = {array.basename: np.asarray(array[part]) for array in arrays}
+        else:
+            held = {
+                array.basename: np.full((block.rows, *array.shape[1:]), array.fill_value, array.dtype)
+                for array in arrays
+            }
+        return BlockRows(*known, **held)
     except (OSError, ValueError, KeyError) as error:
         raise StoreError(
             f"block {block.key} of {path} cannot be read: {error}", "run `skymill verify --repair`"
@@ -310,10 +327,23 @@ def _array(group: zarr.Group, name: str) -> Any:
     return group[name]
 
 
+def _shard(array: Any, block: Block) -> str:
+    """Return where the block's shard of `array` lies in the cube: ``image/c/12/0/0/0``."""
+    index = (block.start // array.shards[0], *[0] * (array.ndim - 1))
+    return f"{array.basename}/{array.metadata.encode_chunk_key(index)}"
+
+
+def _is_written(shard: Path) -> bool:
+    # Zarr takes a file of no bytes, which a power cut can leave, for a shard of fill values.
+    return shard.is_file() and shard.stat().st_size > 0
+
+
 def write_block(
     path: Path, block: Block, arrays: Mapping[str, np.ndarray], folder: Path
 ) -> tuple[Product, ...]:
     """Write a block's shards into a staged copy of the cube, durably, and say where they belong.
+
+    The products come in the order of `schemas.arrays.FETCHED`, in which they must be placed.
 
     Parameters
     ----------
@@ -322,7 +352,7 @@ def write_block(
     block : Block
         The rows to write; must be a whole shard, or the last one.
     arrays : mapping
-        Arrays by name, each with ``block.rows`` rows.
+        The arrays of `FETCHED` by name, each with ``block.rows`` rows.
     folder : Path
         A staging folder of this worker's own.
 
@@ -336,18 +366,15 @@ def write_block(
     if block.start % step or block.stop != min(block.start + step, int(found["rows"])):
         raise StoreError(
             f"block {block.key} has rows {block.start} to {block.stop}, which is not one shard of {step} rows",
-            "plan the blocks with `blocks(path)`",
+            "plan the blocks with `schemas.records.blocks_of`",
         )
+    group = zarr.open_group(path, mode="r")
     staged = folder / path.name
     products = []
-    for name, values in arrays.items():
+    for name in (array.name for array in FETCHED):
+        values, array = arrays[name], _array(group, name)
+        shard = staged / _shard(array, block)
         with disk_errors(staged, values.nbytes):
-            array = zarr.open_array(path / name, mode="r")
-            shard = (
-                staged
-                / name
-                / array.metadata.encode_chunk_key((block.start // step, *[0] * (array.ndim - 1)))
-            )
             shard.parent.mkdir(parents=True)
             write_shard(
                 shard,
@@ -366,13 +393,3 @@ def content_digest(status: np.ndarray, digest: np.ndarray, image: np.ndarray) ->
     for values in (status, digest, image):
         content.update(np.ascontiguousarray(values).data)
     return content.hexdigest()
-
-
-def verify_block(path: Path, block: Block, digest: str) -> str:
-    """Re-read a block and compare it with its receipt's digest; return what is wrong, or an empty text."""
-    try:
-        rows = read_block(path, block)
-    except StoreError as error:
-        return error.message
-    found = content_digest(rows.status, rows.digest, rows.image)
-    return "" if found == digest else f"block {block.key}: expected content {digest[:12]}, found {found[:12]}"

@@ -72,16 +72,13 @@ class ServerStatus:
     dsn: str | None = None
 
 
-def start(directory: Path, *, take_over: bool = False) -> str:
+def start(directory: Path) -> str:
     """Start the server of `directory` if it is not running, and return its connection string.
 
     Parameters
     ----------
     directory : Path
         The server's folder; made when it is not there.
-    take_over : bool
-        Whether to take the folder over from another host that is known to be dead or done, as a requeued
-        job may. It costs 75 s, in which a server that still lives there ends by itself.
 
     Returns
     -------
@@ -103,7 +100,7 @@ def start(directory: Path, *, take_over: bool = False) -> str:
         identity = _Identity(directory)
         if not (directory / "data" / "PG_VERSION").exists():
             _initialise(directory, binaries, identity)
-        refuse_other_host(directory, take_over)
+        refuse_other_host(directory)
         clear_stale_lock(directory)
         return _launch(directory, binaries, identity)
 

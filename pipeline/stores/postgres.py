@@ -5,10 +5,12 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psycopg2
 from psycopg2 import errorcodes
 from psycopg2.extensions import connection as Connection
+from psycopg2.extensions import cursor as Cursor
 from psycopg2.extensions import make_dsn, parse_dsn
 
 from schemas.errors import DatabaseDown, DatabaseError
@@ -31,6 +33,8 @@ PASSWORDS = (
     "passwords come from PGPASSWORD, a libpq password file (~/.pgpass, PGPASSFILE, "
     "or passfile= in database.dsn) or database.password_file"
 )
+LIBPQ_LINE = re.compile(r"^([^:\\\n]|\\.)+:(\d+|\*):([^:\\\n]|\\.)+:([^:\\\n]|\\.)+:.", re.MULTILINE)
+"""A line of libpq's password file: ``host:port:database:user:password``, where ``\\`` escapes a colon."""
 AGAIN = "see that the server runs and can be reached (`skymill db status`), then run again: nothing is lost"
 
 DOWN_STATES = {
@@ -76,7 +80,7 @@ def connect(dsn: str, password_file: Path | str | None = None) -> Connection:
     dsn : str
         libpq connection string or URL.
     password_file : path, optional
-        File that holds nothing but the password.
+        File that holds nothing but the password, or libpq's ``host:port:database:user:password`` lines.
 
     Raises
     ------
@@ -93,7 +97,7 @@ def connect(dsn: str, password_file: Path | str | None = None) -> Connection:
             "write for example host=db.example.org dbname=survey user=me, or postgresql://me@db.example.org/survey",
         ) from None
     if password_file is not None:
-        named["password"] = _password(Path(password_file))
+        named |= _secret(Path(password_file))
     with translate():
         connection = psycopg2.connect(make_dsn(**{**PATIENCE, **named}))
         with connection, connection.cursor() as cursor:
@@ -108,6 +112,26 @@ def translate() -> Iterator[None]:
         yield
     except psycopg2.Error as error:
         raise explain(error) from error
+
+
+@contextmanager
+def transaction(connection: Connection) -> Iterator[Cursor]:
+    """Open a cursor in a transaction: committed at the end, rolled back if an error leaves the block.
+
+    Raises
+    ------
+    DatabaseDown, DatabaseError
+        For whatever psycopg2 raises inside.
+    """
+    with translate(), connection, connection.cursor() as cursor:
+        yield cursor
+
+
+def one(cursor: Cursor) -> tuple[Any, ...]:
+    """Return the row of a statement that always answers with one."""
+    row = cursor.fetchone()
+    assert row is not None
+    return row
 
 
 def explain(error: psycopg2.Error) -> DatabaseError:
@@ -162,20 +186,25 @@ def _applied(cursor: psycopg2.extensions.cursor) -> int:
     return int(version[0]) if version else 0
 
 
-def _password(path: Path) -> str:
+def _secret(path: Path) -> dict[str, str]:
+    """Return what libpq is to be told: the password of a file that holds nothing else, or its password file."""
     try:
         mode = path.stat().st_mode
         text = path.read_text(encoding="utf-8").rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
         raise DatabaseError(f"cannot read database.password_file {path}: {error}", PASSWORDS) from None
+    if LIBPQ_LINE.search(text):
+        if mode & 0o077:
+            raise DatabaseError(f"others may read {path}, so libpq would ignore it", f"chmod 600 {path}")
+        return {"passfile": str(path)}
     if not text or "\n" in text:
         raise DatabaseError(
-            f"expected nothing but a password in {path}, found {len(text.splitlines())} lines",
-            "write the password alone; name a libpq password file with passfile= in database.dsn",
+            f"expected a password alone or lines of libpq in {path}, found {len(text.splitlines())} lines",
+            "write the password alone, or host:port:database:user:password",
         )
     if mode & 0o007:
         log.warning("everybody on this machine can read the password file %s (chmod 600 it)", path)
-    return text
+    return {"password": text}
 
 
 def _of_class(code: str) -> str:

@@ -1,6 +1,5 @@
 """What the files and processes of a server's folder tell: does it live, is it ready, whose is it."""
 
-import logging
 import socket
 import time
 from collections.abc import Iterator
@@ -11,12 +10,9 @@ from psycopg2.extensions import make_dsn
 from pipeline.stores.postgres import connect
 from schemas.errors import DatabaseDown, DatabaseError
 
-log = logging.getLogger(__name__)
-
 USER = DATABASE = "skymill"
 START_TIMEOUT_S = 300
 ORPHANS_TIMEOUT_S = 30
-TAKE_OVER_S = 75  # a postmaster looks at its lock file once a minute, and stops when it is gone
 
 
 def dsn_of(directory: Path, port: int) -> str:
@@ -81,20 +77,16 @@ def clear_stale_lock(directory: Path) -> None:
     (directory / "data" / "postmaster.pid").unlink(missing_ok=True)
 
 
-def refuse_other_host(directory: Path, take_over: bool) -> None:
+def refuse_other_host(directory: Path) -> None:
     """Keep two hosts that share a disk from running two servers on the same data, which destroys them."""
     lock, note = directory / "data" / "postmaster.pid", directory / "host"
     host = note.read_text(encoding="utf-8") if note.exists() else socket.gethostname()
     if not lock.exists() or host == socket.gethostname():
         return
-    if not take_over:
-        raise DatabaseError(
-            f"the database in {directory} was started on {host} and not stopped there",
-            f"run on {host}, or stop it there (`skymill db stop`); if {host} is gone for good, delete {lock}",
-        )
-    log.warning("taking over the database from %s; waiting %d s for it to let go", host, TAKE_OVER_S)
-    lock.unlink()
-    time.sleep(TAKE_OVER_S)
+    raise DatabaseError(
+        f"the database in {directory} was started on {host} and not stopped there",
+        f"run on {host}, or stop it there (`skymill db stop`); if {host} is gone for good, delete {lock}",
+    )
 
 
 def _answers(dsn: str) -> bool:

@@ -5,8 +5,9 @@ driver's memory does not grow with the sample. The same parts, seed and label gi
 """
 
 import hashlib
+import math
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,10 @@ EXACT_IN_FLOAT = 2**53
 ROWS_A_STRATUM = 20
 """With fewer labelled rows a stratum, strata are merged: shares of a handful of rows mean nothing."""
 LISTED = 1000
+REPEAT_ARCSEC = 1.0
+"""Spectra closer than this are of one target and have one picture: repeats of SDSS lie within 0.5 arcsec."""
+CELL_ARCSEC = 60.0
+"""Side of the cells in which repeats are looked for; a few of a survey's targets share one."""
 _NO_LIMIT = 2**62
 
 
@@ -66,8 +71,8 @@ class RowsSpec:
 class RowsReport:
     """What was found while the rows were put in order.
 
-    ``duplicates`` maps keys to how often they came, ``bad_positions`` lists keys; both hold the first 1,000 and
-    the counts say how many there are. ``splits`` counts rows by the name of their part.
+    ``duplicates`` maps keys to how often they came; it holds the first 1,000, the count says how many there are.
+    ``splits`` counts rows by the name of their part.
     """
 
     rows: int
@@ -75,7 +80,6 @@ class RowsReport:
     duplicate_count: int
     duplicates: dict[int, int]
     bad_position_count: int
-    bad_positions: tuple[int, ...]
     splits: dict[str, int]
     features: tuple[str, ...]
     bytes: int
@@ -132,8 +136,7 @@ def order_rows(parts: Sequence[Path], out: Path, spec: RowsSpec) -> RowsReport:
             features = _collect(database, parts, spec)
             twice = database.execute(statement("rows/duplicates")).fetchall()
             database.execute(statement("rows/order"), [spec.limit or _NO_LIMIT])
-            rows, labelled = _count(database)
-            bad = [int(key) for (key,) in database.execute(statement("rows/bad_positions")).fetchall()]
+            rows, labelled, bad = map(int, database.execute(statement("rows/count")).fetchall()[0])
             _split(database, spec, labelled)
             splits, sha256 = _write(database, scratch / "rows.parquet", spec)
             size = (scratch / "rows.parquet").stat().st_size
@@ -151,8 +154,7 @@ def order_rows(parts: Sequence[Path], out: Path, spec: RowsSpec) -> RowsReport:
         labelled=labelled,
         duplicate_count=len(twice),
         duplicates={int(key): int(copies) for key, copies in twice[:LISTED]},
-        bad_position_count=len(bad),
-        bad_positions=tuple(bad[:LISTED]),
+        bad_position_count=bad,
         splits=splits,
         features=tuple(features),
         bytes=size,
@@ -178,49 +180,74 @@ def _database(scratch: Path, spec: RowsSpec) -> Iterator[duckdb.DuckDBPyConnecti
 
 def _collect(database: duckdb.DuckDBPyConnection, parts: Sequence[Path], spec: RowsSpec) -> list[str]:
     """Load the parts, and return the names of the feature columns."""
+    kinds = _kinds(parts)
+    found = {name.lower(): name for name in kinds}
+    label = found.get(spec.label.lower())
+    for name in filter(None, (found["ra"], found["dec"], label)):
+        _check_numbers(kinds[name], f"{'label ' if name == label else ''}column {name!r}")
     fixed = {spec.key.lower(), "ra", "dec", spec.label.lower(), *_id_columns(parts)}
-    schema = pa.unify_schemas([pq.read_schema(part) for part in parts], promote_options="permissive")
-    found = {name.lower(): name for name in schema.names}
     plain = {
         name: FEATURE_PREFIX + name
-        for name in schema.names
-        if name.lower() not in fixed and _is_number(schema.field(name).type)
+        for name, seen in kinds.items()
+        if name.lower() not in fixed and seen and all(map(_is_number, seen))
     }
     features = "".join(f", CAST({_quoted(name)} AS DOUBLE) AS {_quoted(new)}" for name, new in plain.items())
-    label = found.get(spec.label.lower())
-    if label and not _is_number(schema.field(label).type):
-        raise PlanError(
-            f"expected numbers in the label column {label!r}, found {schema.field(label).type}",
-            "set target.column to a column of numbers",
-        )
     query = statement("rows/collect").format(
         key=_quoted(found[spec.key.lower()]),
         ra=_quoted(found["ra"]),
         dec=_quoted(found["dec"]),
         label=_quoted(label) if label else "NULL",
         features=features,
-        all=", ".join(_quoted(name) for name in schema.names),
+        all=", ".join(_quoted(name) for name in kinds),
     )
     database.execute(query, [[str(part) for part in parts]])
     return list(plain.values())
+
+
+def _kinds(parts: Sequence[Path]) -> dict[str, dict[pa.DataType, Path]]:
+    """Return the types of each column, each with the first part that has it.
+
+    A column without a value in a part has no type there. One that is numbers here and text there, as SDSS's
+    ``run2d`` (26, v5_13_0), is text.
+    """
+    kinds: dict[str, dict[pa.DataType, Path]] = {}
+    for part in parts:
+        with _readable(part):
+            schema = pq.read_schema(part)
+        for field in schema:
+            seen = kinds.setdefault(field.name, {})
+            if not pa.types.is_null(field.type):
+                seen.setdefault(field.type, part)
+    return kinds
+
+
+def _check_numbers(seen: Mapping[pa.DataType, Path], column: str) -> None:
+    for kind, part in seen.items():
+        if not _is_number(kind):
+            raise PlanError(
+                f"expected numbers in the {column}, found {kind} in {part.parent.name}/{part.name}",
+                "name columns of numbers as ra, dec and target.column",
+            )
 
 
 def _id_columns(parts: Sequence[Path]) -> set[str]:
     """Return the columns, in lower case, that hold whole numbers too large for a float."""
     found = set()
     for part in parts:
-        for name, column in _whole_numbers(part).items():
-            bounds = pc.min_max(column).as_py()
+        with _readable(part):
+            names = [field.name for field in pq.read_schema(part) if pa.types.is_integer(field.type)]
+            table = pq.read_table(part, columns=names)
+        for name in names:
+            bounds = pc.min_max(table[name]).as_py()
             if max(abs(bounds["min"] or 0), abs(bounds["max"] or 0)) > EXACT_IN_FLOAT:
                 found.add(name.lower())
     return found
 
 
-def _whole_numbers(part: Path) -> dict[str, pa.ChunkedArray]:
+@contextmanager
+def _readable(part: Path) -> Iterator[None]:
     try:
-        schema = pq.read_schema(part)
-        names = [name for name in schema.names if pa.types.is_integer(schema.field(name).type)]
-        return dict(zip(names, pq.read_table(part, columns=names).columns, strict=True))
+        yield
     except (OSError, pa.ArrowException) as error:
         raise StoreError(
             f"the part {part} cannot be read: {error}", "run `skymill verify --repair`"
@@ -235,12 +262,9 @@ def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def _count(database: duckdb.DuckDBPyConnection) -> tuple[int, int]:
-    rows, labelled = database.execute(statement("rows/count")).fetchall()[0]
-    return int(rows), int(labelled)
-
-
 def _split(database: duckdb.DuckDBPyConnection, spec: RowsSpec, labelled: int) -> None:
+    reach = {"reach": _chord(REPEAT_ARCSEC), "cell": _chord(CELL_ARCSEC)}
+    database.execute(statement("rows/repeats"), reach)
     parameters = {
         "strata": max(1, min(spec.strata, labelled // ROWS_A_STRATUM)),
         "seed": str(spec.seed),
@@ -248,6 +272,11 @@ def _split(database: duckdb.DuckDBPyConnection, spec: RowsSpec, labelled: int) -
         "known": spec.train + spec.validation,
     }
     database.execute(statement("rows/split"), parameters)
+
+
+def _chord(arcsec: float) -> float:
+    """Return the distance of two unit vectors that are `arcsec` apart."""
+    return 2 * math.sin(math.radians(arcsec / 3600) / 2)
 
 
 def _write(database: duckdb.DuckDBPyConnection, path: Path, spec: RowsSpec) -> tuple[dict[str, int], str]:

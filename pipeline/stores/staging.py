@@ -6,7 +6,6 @@ not touch what was accepted, and what it left behind is a folder to remove.
 """
 
 import errno
-import hashlib
 import os
 import secrets
 import shutil
@@ -15,10 +14,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from schemas.digests import file_sha256
 from schemas.errors import StoreError
 from schemas.records import Product, Receipt
 
-READ_BYTES = 1 << 20
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 
@@ -103,16 +102,6 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def hash_file(path: Path) -> tuple[int, str]:
-    """Return size [byte] and SHA-256 of a file, read in small pieces."""
-    digest, size = hashlib.sha256(), 0
-    with path.open("rb") as file:
-        while piece := file.read(READ_BYTES):
-            digest.update(piece)
-            size += len(piece)
-    return size, digest.hexdigest()
-
-
 def seal(staged: Path, final: Path) -> Product:
     """Make a staged file durable, read it back, and say what it is and where it belongs.
 
@@ -124,15 +113,16 @@ def seal(staged: Path, final: Path) -> Product:
     with disk_errors(staged):
         sync(staged)
         sync(staged.parent)
-    size, sha256 = hash_file(staged)
-    return Product(str(staged), str(final), size, sha256)
+        return Product(str(staged), str(final), staged.stat().st_size, file_sha256(staged))
 
 
 def place(receipt: Receipt) -> None:
     """Move a receipt's products to where they belong; the driver calls this when it accepts the receipt.
 
     Everything that can be checked is checked before the first move. Calling it again after it was
-    interrupted finishes the work.
+    interrupted finishes the work. The last product vouches for those before it: an old one in its place is
+    removed first, and each step is durable before the next one begins. So whenever the power fails, the last
+    product is never seen beside others than its own.
 
     Raises
     ------
@@ -143,17 +133,39 @@ def place(receipt: Receipt) -> None:
     todo = [move for move in moves if not _is_placed(*move)]
     for product, staged, final in todo:
         _check_movable(product, staged, final)
-    folders = set()
+    if len(todo) > 1:
+        remove(todo[-1][2])
     for product, staged, final in todo:
         with disk_errors(final, product.bytes):
             staged.replace(final)
-        folders.add(final.parent)
-    for folder in sorted(folders):
+            sync(final.parent)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, durably; one that is gone already is no fault.
+
+    Raises
+    ------
+    StoreError
+        If it may not be removed.
+    """
+    if path.exists():
+        with disk_errors(path):
+            path.unlink()
+            sync(path.parent)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it, durably."""
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    for folder in missing:
         sync(folder)
+        sync(folder.parent)
 
 
 def _is_placed(product: Product, staged: Path, final: Path) -> bool:
-    return not staged.exists() and final.is_file() and hash_file(final) == (product.bytes, product.sha256)
+    return not staged.exists() and _is_intact(product, final)
 
 
 def _check_movable(product: Product, staged: Path, final: Path) -> None:
@@ -164,7 +176,7 @@ def _check_movable(product: Product, staged: Path, final: Path) -> None:
             "run the same command again: the unit will be done anew",
         )
     with disk_errors(final.parent):
-        final.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(final.parent)
     if staged.stat().st_dev != final.parent.stat().st_dev:
         raise StoreError(
             f"{staged} and {final.parent} lie on different file systems, so a move would not be atomic",
@@ -179,11 +191,11 @@ def clean(folder: Path) -> None:
 
 def verify(products: Iterable[Product]) -> list[Product]:
     """Re-read and re-hash final files, and return the products that are missing or damaged."""
-    return [product for product in products if not _is_intact(product)]
+    return [product for product in products if not _is_intact(product, Path(product.final))]
 
 
-def _is_intact(product: Product) -> bool:
+def _is_intact(product: Product, final: Path) -> bool:
     try:
-        return hash_file(Path(product.final)) == (product.bytes, product.sha256)
+        return final.stat().st_size == product.bytes and file_sha256(final) == product.sha256
     except OSError:
         return False

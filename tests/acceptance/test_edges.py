@@ -12,9 +12,14 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from mill_run import MillRun
 
-WORDS = ("samples.spectro.limit=80", "samples.targets.limit=20", "training.epochs=1", "sandbox.transient=0.3")
-IMPATIENT = (*WORDS, "politeness.retries=0", "politeness.read_timeout_s=2")
-PATIENT = (*WORDS, "politeness.read_timeout_s=2")
+WORDS = (
+    "samples.spectro.limit=80",
+    "samples.targets.limit=20",
+    "training.epochs=1",
+    "sandbox.transient=0.15",
+)
+IMPATIENT = (*WORDS, "politeness.retries=0", "politeness.read_timeout_s=1")
+PATIENT = (*WORDS, "politeness.read_timeout_s=1")
 
 
 @pytest.fixture(scope="module")
@@ -68,11 +73,14 @@ def test_what_is_damaged_is_found_and_repaired_to_the_same_catalogue(mill: MillR
     flip(folder / "cube" / "spectro.zarr" / "image" / "c" / "1" / "0" / "0" / "0")
     flip(folder / "cube" / "spectro.zarr" / "ra" / "c" / "0")
     flip(folder / "predictions" / "targets" / "00000.parquet")
-    flip(next((folder / "model").glob("*/weights*")))
+    for weights in (folder / "model").glob("*/weights*"):
+        flip(weights)
     found = mill.command("verify", *PATIENT)
     assert found.returncode == 5
     assert found.stdout.count("damaged:") == 4
     assert "--repair" in found.stderr
+    unreadable = mill.command("report", *PATIENT)
+    assert (unreadable.returncode, "verify --repair" in unreadable.stderr) == (5, True), unreadable.stderr
     repaired = mill.command("verify", "--repair", *PATIENT)
     assert repaired.returncode == 0, repaired.stdout + repaired.stderr
     assert mill.catalogue() == catalogue
@@ -120,3 +128,6 @@ def test_an_edited_run_file_makes_a_new_version_which_can_be_rolled_back_and_dro
     assert mill.catalog("drop", "--version", str(old + 1)).returncode == 0
     assert f"v{old + 1}" not in mill.catalog("list").stdout
     assert mill.catalog("show", "--version", "99").returncode == 6
+    again = mill.command("run", *PATIENT, "training.learning_rate=0.002")
+    assert (again.returncode, "nothing to do" in again.stdout) == (0, False)
+    assert f"v{old + 2}" in mill.catalog("list").stdout

@@ -8,23 +8,24 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import xarray as xr
+import zarr
 
 from pipeline.stores.cube import (
     CubeSpec,
-    blocks,
     check_cube,
     content_digest,
     create_cube,
     read_block,
-    verify_block,
     write_block,
 )
 from pipeline.stores.staging import Staging, place, verify
+from schemas.config import RunFile
 from schemas.errors import StoreError
-from schemas.records import Block, Receipt
+from schemas.records import Block, Receipt, blocks_of
 
 SPEC = CubeSpec("spectro", 16, 0.4, ("i", "r", "g"), 64, 16, 17, "http://sky", "z")
 ROWS = 100
+FIRST, SECOND = blocks_of("spectro", ROWS, rows_per_block=64)
 
 
 @pytest.fixture
@@ -60,65 +61,119 @@ def commit(cube: Path, block: Block, values: dict[str, np.ndarray]) -> Receipt:
     return receipt
 
 
+def content(cube: Path, block: Block) -> str:
+    rows = read_block(cube, block)
+    return content_digest(rows.status, rows.digest, rows.image)
+
+
 def test_xarray_opens_a_cube_as_a_labelled_dataset_without_a_warning(cube):
     with xr.open_zarr(cube) as dataset:
         assert dataset.image.dims == ("row", "y", "x", "band")
         assert list(dataset.band.values) == ["i", "r", "g"]
         assert dataset.id.dtype == np.uint64 and int(dataset.id[-1]) == 2**63 + ROWS - 1
         assert dataset.ra.attrs["units"] == "deg" and dataset.ra.attrs["ucd"]
+        assert "units" not in dataset.image.attrs
         assert {"id", "ra", "dec", "split", "band", "x", "y"} <= set(dataset.coords)
         assert dataset.feature_zErr.dtype == np.float64
         assert dataset.attrs["arcsec_per_pixel"] == 0.4 and dataset.attrs["release"] == 17
 
 
-def test_blocks_are_whole_shards_and_cover_every_row(cube):
-    assert [(b.start, b.stop) for b in blocks(cube)] == [(0, 64), (64, 100)]
-
-
 def test_a_block_of_fill_values_has_files_all_the_same(cube):
-    receipt = commit(cube, blocks(cube)[1], arrays(36))
+    receipt = commit(cube, SECOND, arrays(36))
     assert len(receipt.products) == 3 and all(Path(product.final).is_file() for product in receipt.products)
 
 
 def test_writing_one_block_leaves_the_other_alone(cube):
-    first, second = blocks(cube)
-    one = commit(cube, first, arrays(64, 7))
-    two = commit(cube, second, arrays(36, 9))
-    assert not verify_block(cube, first, one.digest) and not verify_block(cube, second, two.digest)
-    assert verify_block(cube, first, two.digest)
+    one = commit(cube, FIRST, arrays(64, 7))
+    two = commit(cube, SECOND, arrays(36, 9))
+    assert content(cube, FIRST) == one.digest != two.digest == content(cube, SECOND)
 
 
 def test_nothing_is_seen_in_the_cube_before_it_is_placed(cube):
-    block = blocks(cube)[0]
-    with Staging(str(cube.parent / "staging"), "fetch", block.key).opened() as folder:
-        write_block(cube, block, arrays(64, 7), folder)
+    with Staging(str(cube.parent / "staging"), "fetch", FIRST.key).opened() as folder:
+        write_block(cube, FIRST, arrays(64, 7), folder)
     assert not (cube / "image" / "c").exists()
 
 
 def test_a_flipped_bit_is_found_by_file_and_by_content(cube):
-    block = blocks(cube)[0]
-    receipt = commit(cube, block, arrays(64, 7))
+    receipt = commit(cube, FIRST, arrays(64, 7))
     victim = next(product for product in receipt.products if "/image/" in product.final)
     content = bytearray(Path(victim.final).read_bytes())
     content[100] ^= 1
     Path(victim.final).write_bytes(content)
     assert verify(receipt.products) == [victim]
-    assert verify_block(cube, block, receipt.digest)
     with pytest.raises(StoreError, match="cannot be read"):
-        read_block(cube, block)
+        read_block(cube, FIRST)
+
+
+@pytest.mark.parametrize("name", ["image", "digest", "status"])
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(b"")])
+def test_a_block_that_lost_a_shard_holds_nothing(cube, name, damage):
+    receipt = commit(cube, FIRST, arrays(64, 7))
+    damage(next(Path(product.final) for product in receipt.products if f"/{name}/" in product.final))
+    rows = read_block(cube, FIRST)
+    assert not rows.status.any() and not rows.digest.any() and not rows.image.any()
+
+
+def test_positions_that_are_lost_are_no_positions_outside_the_sky(cube):
+    (cube / "ra" / "c" / "0").unlink()
+    with pytest.raises(StoreError, match="no shard of ra") as caught:
+        read_block(cube, FIRST, fetched=False)
+    assert "--repair" in caught.value.remedy
 
 
 def test_a_cube_of_another_geometry_is_refused_with_every_difference(cube):
     with pytest.raises(StoreError, match=r"pixels: expected 32, found 16; rows_per_chunk") as caught:
-        check_cube(cube, replace(SPEC, pixels=32, rows_per_chunk=32))
+        check_cube(cube, replace(SPEC, pixels=32, rows_per_chunk=32), cube.parent / "rows.parquet")
     assert caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"url": "http://other"}, "url: expected 'http://other', found 'http://sky'"),
+        ({"url": "sandbox", "sky": "default"}, "sky: expected 'default', found ''"),
+    ],
+)
+def test_a_cube_that_another_server_fills_is_refused_and_kept(cube, changed, words):
+    commit(cube, FIRST, arrays(64, 1))
+    with pytest.raises(StoreError, match=words) as caught:
+        create_cube(cube, cube.parent / "rows.parquet", replace(SPEC, **changed))
+    assert "name" in caught.value.remedy and "move that cube away" in caught.value.remedy
+    assert read_block(cube, FIRST).status.all()
+
+
+def test_the_sky_counts_where_the_sandbox_shows_it():
+    data = {"schema": 1, "name": "a", "samples": {"s": {"sql": "SELECT specobjid, ra, dec FROM SpecObj"}}}
+    run_files = [
+        RunFile.model_validate({**data, "training": {"sample": "s"}, "sandbox": {"sky": "/a"}, **source})
+        for source in ({}, {"source": {"url": "http://sky/"}})
+    ]
+    origins = [(spec.url, spec.sky) for spec in (CubeSpec.of(run_file, "s") for run_file in run_files)]
+    assert origins == [("sandbox", "/a"), ("http://sky", "")]
 
 
 def test_a_cube_of_other_rows_is_refused(cube):
     rows = pq.read_table(cube.parent / "rows.parquet").slice(1)
     pq.write_table(rows, cube.parent / "other.parquet")
-    with pytest.raises(StoreError, match="rows_sha256"):
+    with pytest.raises(StoreError, match="objects"):
         create_cube(cube, cube.parent / "other.parquet", SPEC)
+
+
+def test_another_split_or_label_is_written_and_what_was_fetched_stays(cube):
+    receipt = commit(cube, FIRST, arrays(64, 1))
+    rows = pq.read_table(cube.parent / "rows.parquet")
+    label = pa.array(np.linspace(1, 2, len(rows)), pa.float32())
+    rows = rows.set_column(rows.schema.get_field_index("label"), "label", label)
+    features = [name for name in rows.column_names if name.startswith("feature_")]
+    pq.write_table(rows.drop_columns(features), cube.parent / "other.parquet")
+    create_cube(cube, cube.parent / "other.parquet", replace(SPEC, label="photoz"))
+    group = zarr.open_group(cube, mode="r")
+    assert np.array_equal(group["label"][:], label.to_numpy())
+    assert group.attrs["label"] == "photoz"
+    assert features == ["feature_zErr"]
+    assert not [path for path in (cube / "feature_zErr").rglob("*") if path.is_file()]
+    assert not verify(receipt.products)
 
 
 def test_half_a_shard_is_refused(cube):
@@ -127,16 +182,14 @@ def test_half_a_shard_is_refused(cube):
 
 
 def test_placing_again_after_an_interruption_finishes_the_work(cube):
-    block = blocks(cube)[0]
-    receipt = commit(cube, block, arrays(64, 3))
+    receipt = commit(cube, FIRST, arrays(64, 3))
     place(receipt)
     assert not verify(receipt.products)
 
 
 def test_a_product_that_is_missing_stops_the_move_before_it_begins(cube):
-    block = blocks(cube)[0]
-    with Staging(str(cube.parent / "staging"), "fetch", block.key).opened() as folder:
-        products = write_block(cube, block, arrays(64, 3), folder)
+    with Staging(str(cube.parent / "staging"), "fetch", FIRST.key).opened() as folder:
+        products = write_block(cube, FIRST, arrays(64, 3), folder)
     Path(products[-1].staged).unlink()
     with pytest.raises(StoreError, match="found nothing"):
         place(Receipt(64, 0, 0.0, "x", products))

@@ -20,14 +20,16 @@ import zarr
 from PIL import Image
 
 from cluster.desk import Manners
+from cluster.work import whoami
 from pipeline.sandbox.options import TRANSIENT_KINDS, Faults, SandboxOptions
 from pipeline.sandbox.process import start
 from pipeline.sources.cutouts import CutoutSource
 from pipeline.stages.fetch import fetch_block
-from pipeline.stores.cube import CubeSpec, blocks, create_cube, read_block, verify_block
-from pipeline.stores.staging import Staging, place, verify
+from pipeline.stores.cube import CubeSpec, content_digest, create_cube, read_block
+from pipeline.stores.staging import Staging, clean, place, verify
 from schemas.errors import SourceDown
 from schemas.flags import Status
+from schemas.records import Block, blocks_of
 
 PIXELS = 64
 ROWS = 160
@@ -70,6 +72,13 @@ def sky(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def quiet_url(sky, tmp_path_factory):
+    """URL of a sandbox that shows this sky without a fault."""
+    with start(SandboxOptions(sky=str(sky)), tmp_path_factory.mktemp("quiet") / "log") as sandbox:
+        yield sandbox.url
+
+
 def a_cube(folder: Path, rows: int, ra: list[float] | None = None) -> Path:
     table = {
         "row": np.arange(rows),
@@ -79,36 +88,31 @@ def a_cube(folder: Path, rows: int, ra: list[float] | None = None) -> Path:
         "label": np.zeros(rows, np.float32),
         "split": np.zeros(rows, np.uint8),
     }
+    folder.mkdir(exist_ok=True)
     pq.write_table(pa.table(table), folder / "rows.parquet")
     spec = CubeSpec("s", PIXELS, 0.4, ("i", "r", "g"), 128, 32, 17, "http://sky", "z")
     create_cube(folder / "s.zarr", folder / "rows.parquet", spec)
     return folder / "s.zarr"
 
 
-def fetch(
-    cube: Path,
-    url: str,
-    *,
-    rate: float = float("inf"),
-    connections: int = 6,
-    only_retryable=False,
-    **settings,
-):
+def blocks(cube: Path) -> list[Block]:
+    return blocks_of("s", zarr.open_group(cube, mode="r")["id"].shape[0], rows_per_block=128)
+
+
+def content(cube: Path, block: Block) -> str:
+    rows = read_block(cube, block)
+    return content_digest(rows.status, rows.digest, rows.image)
+
+
+def fetch(cube: Path, url: str, *, rate: float = float("inf"), connections: int = 6, **settings):
     source = replace(CutoutSource(url, 17, PIXELS, 0.4, read_timeout_s=2.0, backoff_s=0.1), **settings)
     manners = Manners(url, requests_per_second=rate, connections=connections, give_up_after_s=2.0)
     receipts = []
     for block in blocks(cube):
         staging = Staging(str(cube.parent / "staging"), "fetch", block.key)
-        receipt = fetch_block(
-            cube=str(cube),
-            block=block,
-            source=source,
-            manners=manners,
-            staging=staging,
-            only_retryable=only_retryable,
-        )
+        receipt = fetch_block(cube=str(cube), block=block, source=source, manners=manners, staging=staging)
         place(receipt)
-        assert not verify(receipt.products) and not verify_block(cube, block, receipt.digest)
+        assert not verify(receipt.products) and content(cube, block) == receipt.digest
         receipts.append(receipt)
     return receipts
 
@@ -151,22 +155,71 @@ def test_faults_of_eight_kinds_lose_no_good_galaxy_and_violate_no_limit(sky, tmp
 
 def test_a_second_fetch_gives_the_same_digest_and_a_retry_asks_for_the_failed_rows_only(sky, tmp_path):
     options = SandboxOptions(sky=str(sky), faults=Faults(transient=0.3, kinds=("error_500",), seed=1))
-    cube = a_cube(tmp_path, 128)
+    cube, other = a_cube(tmp_path, 128), a_cube(tmp_path / "other", 128)
     with start(options, tmp_path / "log") as sandbox:
         first = fetch(cube, sandbox.url, retries=0)[0]
         failed = {failure.row for failure in first.failures}
         assert failed and all(Status(failure.status).retryable for failure in first.failures)
-        again = fetch(cube, sandbox.url, only_retryable=True)[0]
+        again = fetch(cube, sandbox.url)[0]
         assert again.facts["requests"] < 4 * len(failed) and not again.failures
-        whole = fetch(cube, sandbox.url)[0]
+        whole = fetch(other, sandbox.url)[0]
     assert whole.digest == again.digest != first.digest
-    assert again.facts["ok"] == 128
+    assert again.facts["ok"] == 128 and again.worker == whoami()
 
 
-def test_positions_that_are_none_are_named_and_not_asked_for(sky, tmp_path):
+def cut_off_after(moves: int, monkeypatch):
+    """Let `place` die after so many moves, as by ``kill -9``."""
+    real, done = Path.replace, []
+
+    def replace(path, target):
+        real(path, target)
+        done.append(target)
+        if len(done) == moves:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "replace", replace)
+
+
+@pytest.mark.parametrize("moves", [1, 2, 3])
+def test_a_block_whose_placing_is_cut_off_comes_out_like_an_undisturbed_one(
+    quiet_url, tmp_path, monkeypatch, moves
+):
+    cube, other = a_cube(tmp_path, 40), a_cube(tmp_path / "other", 40)
+    undisturbed = fetch(other, quiet_url)[0]
+    cut_off_after(moves, monkeypatch)
+    with pytest.raises(KeyboardInterrupt):
+        fetch(cube, quiet_url)
+    monkeypatch.undo()
+    clean(tmp_path / "staging")
+    known = zarr.open_group(cube, mode="r")
+    fetched = known["status"][:] == Status.OK
+    assert fetched.all() == (moves == 3) and known["digest"][:][fetched].any(axis=1).all()
+    again = fetch(cube, quiet_url)[0]
+    assert again.digest == undisturbed.digest == content(cube, blocks(cube)[0])
+    assert again.facts["requests"] == (0 if moves == 3 else 40)
+
+
+def test_a_block_that_cannot_be_read_is_fetched_whole(quiet_url, tmp_path, monkeypatch, caplog):
+    cube = a_cube(tmp_path, 40)
+    first = fetch(cube, quiet_url)[0]
+    shard = Path(first.products[0].final)
+    damaged = bytearray(shard.read_bytes())
+    damaged[1000] ^= 1
+    shard.write_bytes(damaged)
+    # What the old status says must not outlive the old pixels.
+    cut_off_after(1, monkeypatch)
+    with pytest.raises(KeyboardInterrupt):
+        fetch(cube, quiet_url)
+    monkeypatch.undo()
+    assert "cannot be read" in caplog.text and "fetched whole" in caplog.text
+    assert not zarr.open_group(cube, mode="r")["status"][:].any()
+    again = fetch(cube, quiet_url)[0]
+    assert again.digest == first.digest and again.facts["requests"] == 40
+
+
+def test_positions_that_are_none_are_named_and_not_asked_for(quiet_url, tmp_path):
     cube = a_cube(tmp_path, 5, [np.nan, 400.0, *(position(row)[0] for row in (2, 3, 4))])
-    with start(SandboxOptions(sky=str(sky)), tmp_path / "log") as sandbox:
-        receipt = fetch(cube, sandbox.url)[0]
+    receipt = fetch(cube, quiet_url)[0]
     assert [(f.row, f.status) for f in receipt.failures] == [
         (0, Status.BAD_POSITION),
         (1, Status.BAD_POSITION),

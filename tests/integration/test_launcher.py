@@ -1,4 +1,5 @@
 import os
+import shutil
 import signal
 import socket
 import stat
@@ -14,7 +15,7 @@ import pytest
 from psycopg2.extensions import make_dsn, parse_dsn
 
 from pipeline.stores import binaries, launcher
-from pipeline.stores.postgres import connect
+from pipeline.stores.postgres import _secret, connect, explain
 from schemas.errors import DatabaseDown, DatabaseError
 
 
@@ -26,11 +27,35 @@ def _binaries() -> list[binaries.Binaries]:
     return list({each.major: each for each in reversed(found)}.values())
 
 
-@pytest.fixture(params=_binaries(), ids=lambda each: f"postgres{each.major}")
-def directory(request, tmp_path, monkeypatch):
-    monkeypatch.setenv("SKYMILL_PG_BIN", str(request.param.folder))
+@pytest.fixture(scope="module", params=_binaries(), ids=lambda each: f"postgres{each.major}")
+def server_binaries(request):
+    return request.param
+
+
+@pytest.fixture
+def fresh(server_binaries, tmp_path, monkeypatch):
+    """A folder in which nothing was made yet."""
+    monkeypatch.setenv("SKYMILL_PG_BIN", str(server_binaries.folder))
     yield tmp_path / "db"
     launcher.stop(tmp_path / "db")
+
+
+@pytest.fixture(scope="module")
+def made(server_binaries, tmp_path_factory):
+    """A folder whose server was started once and stopped."""
+    folder = tmp_path_factory.mktemp("made") / "db"
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("SKYMILL_PG_BIN", str(server_binaries.folder))
+        launcher.start(folder)
+        launcher.stop(folder)
+    return folder
+
+
+@pytest.fixture
+def directory(made, fresh):
+    """A copy of the made folder: initdb takes longer than all else."""
+    shutil.copytree(made, fresh)
+    return fresh
 
 
 def _ask(dsn: str, question: str):
@@ -43,8 +68,8 @@ def _kill(directory: Path) -> None:
     os.kill(launcher.status(directory).pid, signal.SIGKILL)
 
 
-def test_start_gives_a_database_with_checksums_on_loopback_that_asks_for_a_password(directory):
-    dsn = launcher.start(directory)
+def test_start_gives_a_database_with_checksums_on_loopback_that_asks_for_a_password(fresh):
+    dsn = launcher.start(fresh)
     assert (
         _ask(
             dsn,
@@ -73,12 +98,12 @@ def test_starting_twice_keeps_the_server_and_its_address(directory):
     assert launcher.start(directory) == dsn
 
 
-def test_drivers_that_start_at_the_same_time_get_one_server(directory):
+def test_drivers_that_start_at_the_same_time_get_one_server(fresh):
     code = (
         "import sys; from pathlib import Path; from pipeline.stores import launcher; "
         "print(launcher.start(Path(sys.argv[1])))"
     )
-    command = [sys.executable, "-c", code, str(directory)]
+    command = [sys.executable, "-c", code, str(fresh)]
     both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
     assert len({process.communicate()[0] for process in both}) == 1
     assert all(process.returncode == 0 for process in both)
@@ -147,8 +172,6 @@ def test_a_folder_of_another_host_is_not_started_behind_its_back(directory):
 
 
 def test_data_of_a_major_version_without_binaries_name_the_remedy(directory):
-    launcher.start(directory)
-    launcher.stop(directory)
     version = directory / "data" / "PG_VERSION"
     mine = version.read_text()
     version.write_text("9\n")
@@ -161,8 +184,6 @@ def test_data_of_a_major_version_without_binaries_name_the_remedy(directory):
 
 
 def test_a_server_that_cannot_start_shows_the_end_of_its_log(directory):
-    launcher.start(directory)
-    launcher.stop(directory)
     conf = directory / "data" / "postgresql.conf"
     good = conf.read_text()
     conf.write_text(good + "\nno_such_setting = 1\n")
@@ -226,6 +247,33 @@ def test_the_password_can_come_from_a_file_of_its_own(database_dsn, tmp_path):
         connect(make_dsn(**named, passfile="/dev/null"), tmp_path / "secret")
 
 
+def test_the_password_file_may_be_one_of_libpq_with_many_lines(database_dsn, tmp_path):
+    named = parse_dsn(database_dsn)
+    passfile = tmp_path / "pgpass"
+    passfile.write_text("# mine\nelsewhere:*:*:me:no\n" + Path(named.pop("passfile")).read_text())
+    passfile.chmod(0o600)
+    connect(make_dsn(**named, passfile="/dev/null"), passfile).close()
+    passfile.chmod(0o640)
+    with pytest.raises(DatabaseError, match="libpq would ignore it") as caught:
+        connect(make_dsn(**named, passfile="/dev/null"), passfile)
+    assert "chmod 600" in caught.value.remedy
+
+
+@pytest.mark.parametrize("text", ["", "one\ntwo\n", "a:b:c\nhost:port:db:me:word\n"])
+def test_a_password_file_that_is_neither_is_refused_and_not_repeated(text, tmp_path):
+    (tmp_path / "secret").write_text(text)
+    with pytest.raises(DatabaseError, match="a password alone or lines of libpq") as caught:
+        connect("host=127.0.0.1", tmp_path / "secret")
+    assert "word" not in caught.value.message.replace("password", "")
+
+
+@pytest.mark.parametrize("word", ["pa:ss:wo:rd:!", "a:5432", ":::::"])
+def test_a_password_with_colons_is_a_password(word, tmp_path):
+    (tmp_path / "secret").write_text(word + "\n")
+    (tmp_path / "secret").chmod(0o600)
+    assert _secret(tmp_path / "secret") == {"password": word}
+
+
 def test_time_limits_are_set_unless_the_dsn_sets_them(database_dsn):
     with closing(connect(make_dsn(database_dsn, tcp_user_timeout=1234))) as connection:
         said = connection.get_dsn_parameters()
@@ -243,7 +291,5 @@ def test_a_password_in_a_broken_dsn_is_not_repeated():
 
 
 def test_errors_name_no_password():
-    from pipeline.stores.postgres import explain
-
     error = explain(psycopg2.OperationalError("cannot use postgresql://me:hush@db/x with password=hush now"))
     assert "hush" not in str(error)

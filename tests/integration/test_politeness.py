@@ -3,6 +3,7 @@
 import asyncio
 import secrets
 import time
+from dataclasses import asdict, replace
 
 import pytest
 from distributed import Client, LocalCluster, get_worker
@@ -116,6 +117,27 @@ def test_workers_share_one_rate(client):
     most = max(sum(start <= other < start + 1.0 for other in times) for start in times)
     assert most <= 40
     assert times[-1] - times[0] < 80 * 1.1 / 40 * 1.5
+
+
+def test_two_drivers_with_different_manners_share_the_stricter_rate(client):
+    strict = manners(True, requests_per_second=20.0)
+    lax = replace(strict, requests_per_second=200.0)
+    futures = [client.submit(_start_times, limits, 20, pure=False) for limits in (strict, lax)]
+    times = sorted(time for future in futures for time in future.result())
+    most = max(sum(start <= other < start + 1.0 for other in times) for start in times)
+    assert most <= 22  # the lax one may have begun before the strict one came
+
+
+def test_connections_of_a_driver_that_left_come_back(client):
+    limits = manners(True, connections=1)
+    with Client(client.scheduler.address, set_as_default=False) as other:
+        ask = {"manners": asdict(limits), "holder": "gone", "worker": other.id, "wanted": 1}
+        assert other.sync(other.scheduler.skymill_enter, **ask) == 1
+        assert asyncio.run(reach(limits).enter("next", 1)) == 0
+    deadline = time.monotonic() + 10
+    while asyncio.run(reach(limits).enter("next", 1)) == 0:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def test_connections_of_a_lost_worker_come_back(client):

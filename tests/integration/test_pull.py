@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from cluster.desk import Manners
+from cluster.work import whoami
 from pipeline.sandbox.options import Faults, SandboxOptions
 from pipeline.sandbox.process import start
 from pipeline.sources.sample_sql import read_sample_sql
@@ -15,7 +16,7 @@ from pipeline.sources.skyserver import SkyServer
 from pipeline.stages.pull import plan_partitions, pull_partition, row_limit
 from pipeline.stores.rows import RowsSpec, order_rows, write_part
 from pipeline.stores.staging import Staging, place
-from schemas.config import Sample
+from schemas.config import Politeness, Sample, Source
 from schemas.errors import PlanError, SourceDown, SourceError
 
 WIDE = "SELECT specobjid, ra, dec, z, zErr FROM SpecObj WHERE class='GALAXY'"
@@ -29,20 +30,24 @@ def server(tmp_path_factory):
     (folder / "jpeg" / "none.jpg").write_bytes(b"")
     objects, spectra = (
         ["objID,ra,dec,type"],
-        ["specObjID,bestObjID,plate,mjd,fiberID,ra,dec,z,zErr,zWarning,zOffset,velDisp,velDispErr,class"],
+        [
+            "specObjID,bestObjID,plate,mjd,fiberID,ra,dec,z,zErr,zWarning,zOffset,velDisp,velDispErr,class,subClass"
+        ],
     )
     for row in range(300):
         plate = 266 if row < 150 else 12547
         ra, dec, key = row + 0.25, row / 10, (plate << 50) + (row << 38)
+        subclass = "STARFORMING" if row < 150 else ""
         objects.append(f"{10**18 + row},{ra},{dec},3")
         spectra.append(
-            f"{key},{10**18 + row},{plate},5,{row + 1},{ra},{dec},{row / 1000},1e-5,0,0,200,5,GALAXY"
+            f"{key},{10**18 + row},{plate},5,{row + 1},{ra},{dec},{row / 1000},1e-5,0,0,200,5,GALAXY,{subclass}"
         )
     (folder / "photoobj.csv").write_text("\n".join(objects) + "\n")
     (folder / "specobj.csv").write_text("\n".join(spectra) + "\n")
     options = SandboxOptions(sky=str(folder), faults=Faults(sql_transient=0.3, seed=2))
     with start(options, folder / "log") as sandbox:
-        yield SkyServer(sandbox.url, 17, Manners(sandbox.url, queries_per_minute=60_000), backoff_s=0.05)
+        manners = Manners(sandbox.url, queries_per_minute=60_000)
+        yield SkyServer(sandbox.url, manners, Source(), Politeness(), backoff_s=0.05)
 
 
 def pull(server: SkyServer, folder: Path, **settings) -> tuple[list, list[Path], Sample]:
@@ -56,8 +61,10 @@ def pull(server: SkyServer, folder: Path, **settings) -> tuple[list, list[Path],
             server=server,
             final=str(folder / f"{partition.index:05d}.parquet"),
             staging=Staging(str(folder / "staging"), "pull", partition.key),
+            label="z",
         )
         place(receipt)
+        assert receipt.worker == whoami()
         parts.append(Path(receipt.products[0].final))
     return partitions, parts, sample
 
@@ -107,11 +114,28 @@ def test_a_count_that_differs_from_the_plan_names_both(server, tmp_path):
             server=server,
             final="x",
             staging=Staging(str(tmp_path), "p", "s/0"),
+            label="z",
+        )
+
+
+@pytest.mark.parametrize("column", ["ra", "z"])
+def test_text_where_numbers_must_be_is_refused_in_the_first_partition(server, tmp_path, column):
+    sql = WIDE.replace(f" {column},", f" class AS {column},")
+    sample_sql = read_sample_sql(sql, key="specobjid")
+    with pytest.raises(PlanError, match=f"numbers in the column {column}, found string, as 'GALAXY'"):
+        pull_partition(
+            partition=plan_partitions(server, sample_sql, Sample(sql=sql), name="s")[0],
+            sample_sql=sample_sql,
+            server=server,
+            final="x",
+            staging=Staging(str(tmp_path), "p", "s/0"),
+            label="z",
         )
 
 
 def test_a_server_that_is_not_there_is_down():
-    server = SkyServer("http://127.0.0.1:9", 17, Manners("http://127.0.0.1:9"), retries=1, backoff_s=0.01)
+    url = "http://127.0.0.1:9"
+    server = SkyServer(url, Manners(url), Source(), Politeness(retries=1), backoff_s=0.01)
     with pytest.raises(SourceDown):
         server.query("SELECT 1 AS a", ["a"])
 
@@ -130,5 +154,14 @@ def test_duplicates_and_bad_positions_are_reported_and_the_file_is_the_same_each
     first = order_rows([tmp_path / "a.parquet"], tmp_path / "rows.parquet", spec())
     again = order_rows([tmp_path / "b.parquet"], tmp_path / "rows.parquet", spec())
     assert first == again
-    assert (first.duplicates, first.bad_positions) == ({5: 2}, (1, 2**63 + 3))
+    assert (first.duplicates, first.bad_position_count) == ({5: 2}, 2)
     assert first.rows == 3 and first.splits["unlabelled"] == 1
+
+
+def test_a_column_of_text_that_is_empty_in_one_partition_is_put_in_order_with_the_others(server, tmp_path):
+    sql = WIDE.replace("zErr", "zErr, subClass")
+    _, parts, _ = pull(server, tmp_path, sql=sql, partition_by="plate")
+    kinds = [pq.read_schema(part).field("subClass").type for part in parts]
+    assert kinds == [pa.string(), pa.null()]
+    report = order_rows(parts, tmp_path / "rows.parquet", spec())
+    assert (report.rows, report.features) == (300, ("feature_zErr",))

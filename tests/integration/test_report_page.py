@@ -2,9 +2,12 @@
 
 import json
 import re
+import tomllib
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -16,16 +19,19 @@ import pytest
 import zarr
 
 from model.metrics import crps, photoz_metrics
-from pipeline.report import cubes, predictions
-from pipeline.report.facts import FailureCount, FailureRow, ReportFacts, SampleFacts, UnitTime
+from pipeline.report import cubes, predictions, work
+from pipeline.report.facts import FailureCount, ReportFacts, SampleFacts
 from pipeline.report.page import write_report
+from pipeline.report.summary import summary
 from schemas.config import RunFile
 from schemas.flags import Part, Status
+from schemas.ledger_rows import LedgerFailure, TimelinePoint
 
 ROWS = 240
 EDGES = np.linspace(0, 0.4, 61)
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
-RUN_FILE = {"schema": 1, "name": "demo-run", "samples": {"spectro": {"sql": "SELECT * FROM SpecObj"}}}
+SQL = "SELECT *\nFROM SpecObj\nWHERE class = 'GALAXY'"
+RUN_FILE = {"schema": 1, "name": "demo-run", "samples": {"spectro": {"sql": SQL}}}
 BIG_ID = 2**63 + 4096
 
 
@@ -137,26 +143,40 @@ def _facts(folder: Path, *, pdf: bool = True, labels: bool = True, magnitude: bo
     parts = _write_parts(folder / "predictions", truth, pdf=pdf, labels=labels)
     failed = int((truth["status"] != Status.OK).sum())
     sample = SampleFacts(
-        "spectro", ROWS, ROWS - failed, failed, ROWS - failed, folder / "spectro.zarr", tuple(parts)
+        "spectro", ROWS, ROWS - failed, ROWS - failed, 3, folder / "spectro.zarr", tuple(parts)
     )
-    fetch = [
-        UnitTime("fetch", f"spectro/{i:05d}", NOON + timedelta(seconds=10 * i), 80, 9.0) for i in range(3)
-    ]
+    fetch = [TimelinePoint(NOON + timedelta(seconds=10 * i), 80, 1, 9.0, f"host:{i % 2}") for i in range(3)]
+    tested = _tested()
     return ReportFacts(
         RunFile.model_validate(RUN_FILE),
         folder,
         (sample,),
-        published_rows=ROWS - failed,
         catalogue="photoz",
-        version="7",
+        version=7,
+        published_rows=ROWS - failed,
+        newest=7,
         psql='psql "host=db dbname=sky" -c "SELECT * FROM photoz"',
-        failures=(FailureRow("spectro", BIG_ID + 1, "outside footprint", True, "<html>404 & so on</html>"),),
+        failures=(
+            LedgerFailure(
+                *("fetch", "spectro/00000", 1, "spectro", 1, BIG_ID + 1, int(Status.OUTSIDE_FOOTPRINT)),
+                *("outside footprint", True, "<html>404 & so on</html>"),
+            ),
+        ),
         failure_counts=(FailureCount("spectro", "outside footprint", True, failed),),
-        history=tuple({"epoch": e, "loss": 1 / e, "val_loss": 1.2 / e, "seconds": 2.0} for e in range(1, 9)),
-        timeline=(*fetch, UnitTime("publish", "photoz", NOON + timedelta(seconds=60), 234, 1.0)),
+        metrics=photoz_metrics(tested["z"], tested["z_phot"]).as_dict() if labels else {},
+        history=tuple({"epoch": e, "loss": 1 / e, "val_loss": 1.2 / e} for e in range(1, 9)),
+        timeline={
+            "fetch": fetch,
+            "train": [TimelinePoint(NOON + timedelta(seconds=50), 160, 1, 16.0, "host:1")],
+            "publish": [TimelinePoint(NOON + timedelta(seconds=60), 234, 0, 1.0, "host:9")],
+        },
         provenance={"code": "0.1.0+gabc", "packages": {"numpy": "2.0"}},
         made=NOON,
     )
+
+
+def _summary(facts: ReportFacts) -> str:
+    return summary(facts, {})
 
 
 def _tested() -> dict[str, Any]:
@@ -244,14 +264,33 @@ def test_the_worst_galaxy_leads_its_mosaic(html: str) -> None:
     assert first is not None and int(first[1]) == int(tested["id"][delta.argmax()])
 
 
+def test_the_time_of_the_training_is_that_of_its_receipt(html: str) -> None:
+    assert "8 epochs. The attempt that finished them took 16.0\u202fs." in _Page(html).words
+
+
+def test_duplicates_are_counted_apart_from_failures(html: str) -> None:
+    cells = re.findall(r"<td>spectro</td>((?:<td class=number>[^<]*</td>)+)", html)[0]
+    failed = int((_truths()["status"] != Status.OK).sum())
+    counts = [int(n) for n in re.findall(r">(\d+)<", cells)]
+    assert counts == [ROWS, ROWS - failed, failed, failed, 0, ROWS - failed, 3]
+
+
+def test_the_run_file_shown_can_be_run_again(html: str, facts: ReportFacts) -> None:
+    shown = html.split("Resolved run file")[1].split("<pre>")[1].split("</pre>")[0]
+    assert RunFile.model_validate(tomllib.loads(unescape(shown))) == facts.run_file
+
+
 def test_a_servers_error_page_is_shown_as_text(html: str) -> None:
     assert "&lt;html&gt;404 &amp; so on&lt;/html&gt;" in html
 
 
-def test_the_page_appears_whole_and_nothing_else_is_left(facts: ReportFacts, tmp_path: Path) -> None:
+def test_the_page_appears_whole_and_nothing_else_is_left(
+    facts: ReportFacts, html: str, tmp_path: Path
+) -> None:
     out = tmp_path / "deep" / "report.html"
-    first = write_report(facts, out).read_bytes()
-    assert write_report(facts, out).read_bytes() == first
+    out.parent.mkdir()
+    out.write_text("an earlier report")
+    assert write_report(facts, out).read_text(encoding="utf-8") == html
     assert [path.name for path in out.parent.iterdir()] == ["report.html"]
 
 
@@ -285,35 +324,45 @@ def test_the_sky_shows_failures_in_proportion_but_never_hides_rare_ones(
 
 
 @pytest.mark.parametrize(
-    ("without", "sentence"),
+    ("without", "sentences"),
     [
-        ({"pdf": False}, "The predictions hold no PDF"),
-        ({"labels": False}, "nothing to compare"),
-        ({"magnitude": False}, "No column of the sample looks like a magnitude"),
+        (
+            {"pdf": False, "magnitude": False},
+            ["The predictions hold no PDF", "No column of the sample looks like a magnitude"],
+        ),
+        ({"labels": False}, ["nothing to compare", "there is nothing to measure"]),
     ],
 )
-def test_what_the_products_lack_is_said(tmp_path: Path, without: dict[str, bool], sentence: str) -> None:
+def test_what_the_products_lack_is_said(
+    tmp_path: Path, without: dict[str, bool], sentences: list[str]
+) -> None:
     page = _Page(write_report(_facts(tmp_path, **without), tmp_path / "r.html").read_text(encoding="utf-8"))
-    assert sentence in page.words
+    assert all(sentence in page.words for sentence in sentences)
     assert page.open == []
 
 
 @pytest.mark.parametrize(
-    ("change", "sentence"),
+    ("write", "change", "sentence"),
     [
-        ({"history": ()}, "No network was trained"),
-        ({"failures": (), "failure_counts": ()}, "Every cutout that was asked for was had"),
-        ({"timeline": ()}, "No stage has finished a unit"),
-        ({"published_rows": 0}, "No catalogue version has been published"),
-        ({"samples": ()}, "No predictions have been written"),
-        ({"samples": (SampleFacts("spectro", 10, 0, 0, 0),)}, "nothing to show on the sky"),
+        (work.training, {"history": ()}, "No network was trained"),
+        (work.sky, {"failures": (), "failure_counts": ()}, "Every cutout that was asked for was had"),
+        (work.sky, {"samples": (SampleFacts("spectro", 10, 0, 0),)}, "nothing to show on the sky"),
+        (work.throughput, {"timeline": {}}, "No stage has finished a unit"),
+        (_summary, {"published_rows": 0}, "No catalogue version has been published"),
+        (_summary, {"version": 6}, "shows version 6 (rolled back; the newest is version 7)"),
     ],
 )
 def test_what_the_ledger_lacks_is_said(
-    facts: ReportFacts, tmp_path: Path, change: dict[str, Any], sentence: str
+    facts: ReportFacts, write: Callable[[ReportFacts], str], change: dict[str, Any], sentence: str
 ) -> None:
-    text = write_report(replace(facts, **change), tmp_path / "r.html").read_text(encoding="utf-8")
-    assert sentence in _Page(text).words
+    assert sentence in _Page(write(replace(facts, **change))).words
+
+
+def test_a_run_of_which_nothing_is_known_has_a_page(tmp_path: Path) -> None:
+    nothing = ReportFacts(RunFile.model_validate(RUN_FILE), tmp_path, ())
+    page = _Page(write_report(nothing, tmp_path / "r.html").read_text(encoding="utf-8"))
+    assert "No predictions have been written" in page.words
+    assert page.open == []
 
 
 def test_products_that_were_deleted_are_said_to_be_gone(facts: ReportFacts, tmp_path: Path) -> None:

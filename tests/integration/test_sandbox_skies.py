@@ -39,6 +39,12 @@ def sky() -> DefaultSky:
     return DefaultSky(seed=1998)
 
 
+@pytest.fixture(scope="module")
+def pictures(sky: DefaultSky) -> np.ndarray:
+    """The first 800 objects, ``(800, y, x, band)``."""
+    return np.array([drawn(sky, i) for i in range(800)], np.float32)
+
+
 def needs(folder: Path) -> Path:
     if not folder.is_dir():
         pytest.skip(f"{folder} is not there; set SKYMILL_SHARED to the folder that holds real/")
@@ -58,21 +64,20 @@ def nmad(error: np.ndarray) -> float:
     return float(1.4826 * np.median(np.abs(error - np.median(error))))
 
 
-def test_bright_galaxies_are_drawn_bright_and_red_ones_red(sky: DefaultSky) -> None:
+def test_bright_galaxies_are_drawn_bright_and_red_ones_red(sky: DefaultSky, pictures: np.ndarray) -> None:
     flux = sky.objects.flux[:400]
-    core = np.array([drawn(sky, i)[28:36, 28:36].mean(axis=(0, 1)) for i in range(400)])
+    core = pictures[:400, 28:36, 28:36].mean(axis=(1, 2))
     i_minus_g = np.log(flux[:, 3] / flux[:, 1])
     assert np.corrcoef(core.sum(axis=1), np.log(flux[:, 2]))[0, 1] > 0.5
     assert np.corrcoef(np.log(core[:, 0] / core[:, 2]), i_minus_g)[0, 1] > 0.9
 
 
-def test_the_redshift_shows_in_the_pictures(sky: DefaultSky) -> None:
+def test_the_redshift_shows_in_the_pictures(sky: DefaultSky, pictures: np.ndarray) -> None:
     y, x = np.mgrid[:64, :64] - 31.5
     rings = [
         (np.hypot(x, y) >= a) & (np.hypot(x, y) < b) for a, b in ((0, 2), (2, 4), (4, 8), (8, 14), (14, 24))
     ]
-    images = [drawn(sky, i) for i in range(800)]
-    means = np.array([[image[ring].mean(axis=0) for ring in rings] for image in images])
+    means = np.stack([pictures[:, ring].mean(axis=1) for ring in rings], axis=1)
     level = np.log(means.sum(axis=2) + 9)
     colours = means[:, :3] / means[:, :3].sum(axis=2, keepdims=True)
     features = np.concatenate([level, colours[:, :, 0], colours[:, :, 2]], axis=1)

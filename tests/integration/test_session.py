@@ -1,11 +1,19 @@
-"""A real local Dask cluster, whose workers are killed."""
+"""Real Dask processes: workers that are killed, drivers that share a scheduler, and a scheduler that dies."""
 
 import os
 import signal
+import subprocess
+import sys
+import threading
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import dask
 import pytest
+from distributed import LocalCluster
 
 from cluster.session import DaskSession
 from cluster.work import Task
@@ -16,22 +24,33 @@ from schemas.errors import WorkerError
 @pytest.fixture(scope="module")
 def session(tmp_path_factory: pytest.TempPathFactory):
     scratch = tmp_path_factory.mktemp("scratch")
-    with DaskSession(Cluster(workers=2, memory_gib=1.0), scratch=scratch) as session:
+    with (
+        dask.config.set({"distributed.scheduler.allowed-failures": 0}),
+        DaskSession(Cluster(workers=2, memory_gib=1.0), scratch=scratch) as session,
+    ):
         yield session
 
 
-def test_outcomes_come_for_every_task_and_tasks_are_taken_only_as_needed(session: DaskSession):
+def shell(key: str, command: str, **more) -> Task:
+    return Task(key, "subprocess:check_call", {"args": command, "shell": True}, **more)
+
+
+def wait_for(path: Path) -> None:
+    deadline = time.monotonic() + 20
+    while not path.exists():
+        assert time.monotonic() < deadline, path
+        time.sleep(0.02)
+
+
+def test_tasks_are_taken_only_as_needed(session: DaskSession):
     taken = []
 
     def tasks():
         for number in range(40):
             taken.append(number)
-            yield (
-                Task(f"t{number}", "operator:mul", {}, 1) if False else Task(f"t{number}", "math:prod", {}, 1)
-            )
+            yield Task(f"t{number}", "builtins:dict")
 
-    first = next(iter(session.run(tasks())))
-    assert first.error is not None  # math.prod without arguments: an error is an outcome, not an exception
+    next(iter(session.run(tasks())))
     assert len(taken) <= 6
 
 
@@ -43,22 +62,16 @@ def test_values_and_errors_come_back_as_outcomes(session: DaskSession):
     assert len(outcomes) == 21
     assert outcomes["v7"].value == {"n": 7}
     assert isinstance(outcomes["bad"].error, WorkerError)
+    assert outcomes["bad"].starts == 1
 
 
 def test_a_task_whose_worker_is_killed_is_done_by_another(session: DaskSession, tmp_path: Path):
     marks = tmp_path / "pids"
-    tasks = [
-        Task("slow", "subprocess:check_call", {"args": f"echo $PPID >> {marks}; sleep 3", "shell": True})
-    ]
-    outcomes = session.run(iter(tasks))
+    outcomes = session.run([shell("slow", f"echo $PPID >> {marks}; sleep 2", starts=2)])
 
     def kill_first() -> None:
-        deadline = time.monotonic() + 20
-        while not marks.exists() and time.monotonic() < deadline:
-            time.sleep(0.05)
+        wait_for(marks)
         os.kill(int(marks.read_text().split()[0]), signal.SIGKILL)
-
-    import threading
 
     killer = threading.Thread(target=kill_first)
     killer.start()
@@ -66,3 +79,111 @@ def test_a_task_whose_worker_is_killed_is_done_by_another(session: DaskSession, 
     killer.join()
     assert outcome.value == 0
     assert len(set(marks.read_text().split())) == 2
+
+
+def test_a_task_that_kills_its_worker_is_given_up_and_those_that_waited_there_are_not_blamed(
+    session: DaskSession, tmp_path: Path
+):
+    marks = tmp_path / "pids"
+    poison = shell("poison", f"echo $PPID >> {marks}; sleep 0.2; kill -9 $PPID", starts=2)
+    waiting = [shell(f"w{n}", f"echo {n} >> {tmp_path}/done; sleep 0.1") for n in range(12)]
+    outcomes = {outcome.task.key: outcome for outcome in session.run([poison, *waiting])}
+    error = outcomes.pop("poison").error
+    assert isinstance(error, WorkerError) and "died 2 times" in error.message
+    assert len(marks.read_text().split()) == 2
+    assert [outcome.error for outcome in outcomes.values()] == [None] * 12
+
+
+def fails_to_load() -> None:
+    raise ImportError("not on this worker")
+
+
+class Unloadable:
+    """Like a task's arguments of a package that the worker has not."""
+
+    def __reduce__(self):
+        return fails_to_load, ()
+
+
+def test_a_task_that_fails_before_it_is_started_counts_as_started(session: DaskSession):
+    (outcome,) = session.run([Task("odd", "builtins:dict", {"a": Unloadable()})])
+    assert isinstance(outcome.error, WorkerError) and outcome.starts == 1
+
+
+@contextmanager
+def scheduler(folder: Path) -> Iterator[LocalCluster]:
+    with LocalCluster(
+        n_workers=0, dashboard_address="127.0.0.1:0", local_directory=str(folder), silence_logs=50
+    ) as cluster:
+        yield cluster
+
+
+@contextmanager
+def worker(cluster: LocalCluster, folder: Path, **environment: str) -> Iterator[subprocess.Popen]:
+    command = [sys.executable, "-m", "distributed.cli.dask_worker", cluster.scheduler_address]
+    options = ["--no-nanny", "--no-dashboard", "--nthreads", "2", "--local-directory", str(folder)]
+    with (folder / "worker.log").open("ab") as log:
+        process = subprocess.Popen(
+            [*command, *options], env={**os.environ, **environment}, stdout=log, stderr=log
+        )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_two_drivers_of_one_scheduler_get_each_their_own_result(tmp_path: Path):
+    with scheduler(tmp_path) as cluster, worker(cluster, tmp_path):
+        section = Cluster(address=cluster.scheduler_address)
+        with DaskSession(section, scratch=tmp_path) as one, DaskSession(section, scratch=tmp_path) as two:
+            running = one.run([shell("unit", f"echo > {tmp_path}/begun; sleep 1; exit 3")])
+            with ThreadPoolExecutor(1) as pool:
+                first = pool.submit(next, running)
+                wait_for(tmp_path / "begun")
+                second = next(two.run([Task("unit", "builtins:dict", {"value": 2})]))
+                assert not first.done()
+    assert second.value == {"value": 2}
+    assert "exit status 3" in first.result().error.message
+
+
+def test_without_workers_the_user_is_told_and_the_run_ends(tmp_path: Path):
+    said: list[str] = []
+    with scheduler(tmp_path) as cluster, worker(cluster, tmp_path) as process:
+        section = Cluster(address=cluster.scheduler_address)
+        with DaskSession(
+            section, scratch=tmp_path, say=said.append, warn_after_s=0.5, give_up_after_s=3.0
+        ) as session:
+            outcomes = session.run([shell("long", f"echo > {tmp_path}/begun; exec sleep 60", starts=2)])
+            threading.Thread(target=lambda: (wait_for(tmp_path / "begun"), process.kill())).start()
+            with pytest.raises(WorkerError, match="no Dask worker was there for"):
+                next(outcomes)
+    assert len(said) == 1
+
+
+def test_a_worker_of_another_version_that_joins_late_ends_the_run(tmp_path: Path):
+    other = tmp_path / "other" / "skymill-0.0.0.dist-info"
+    other.mkdir(parents=True)
+    (other / "METADATA").write_text("Metadata-Version: 2.1\nName: skymill\nVersion: 0.0.0\n")
+    with scheduler(tmp_path) as cluster, worker(cluster, tmp_path):
+        section = Cluster(address=cluster.scheduler_address)
+        with DaskSession(section, scratch=tmp_path) as session:
+            outcomes = session.run([shell("long", "exec sleep 20")])
+            with (
+                worker(cluster, tmp_path, PYTHONPATH=str(other.parent)),
+                pytest.raises(WorkerError, match=r"has skymill 0\.0\.0 .*, the driver"),
+            ):
+                next(outcomes)
+
+
+def test_a_scheduler_that_dies_ends_the_run_with_clear_words(tmp_path: Path):
+    with scheduler(tmp_path) as cluster, worker(cluster, tmp_path):
+        session = DaskSession(Cluster(address=cluster.scheduler_address), scratch=tmp_path)
+        outcomes = session.run([shell("long", f"echo > {tmp_path}/begun; exec sleep 5")])
+        closer = threading.Thread(target=lambda: (wait_for(tmp_path / "begun"), cluster.close()))
+        closer.start()
+        with pytest.raises(WorkerError, match=r"scheduler .* is gone"):
+            next(outcomes)
+        closer.join()
+        with suppress(WorkerError):
+            session.close()

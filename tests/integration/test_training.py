@@ -1,6 +1,5 @@
 import json
-import os
-import signal
+import shutil
 import subprocess
 import sys
 import time
@@ -10,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-import zarr
 
 from model.bundles import load_bundle
+from model.files import locked
 from model.jobs import TrainingJob, write_job
 from model.launch import run_trainer
 from model.training import train
@@ -21,8 +20,8 @@ from schemas.errors import ModelError, StoreError
 SMALL = {"network.hidden": [16], "network.members": 2, "network.rings": 6, "head.bins": 40}
 
 
-def _toy_cube(path, rows=300, pixels=24, **changed):
-    """Round galaxies that are redder, smaller and fainter the higher their redshift."""
+def _toy(rows=300, pixels=24):
+    """Round galaxies that are redder, smaller and fainter the higher their redshift: images and labels."""
     random = np.random.default_rng(0)
     z = random.uniform(0.02, 0.3, rows).astype("f4")
     y, x = np.mgrid[:pixels, :pixels] - (pixels - 1) / 2
@@ -30,30 +29,7 @@ def _toy_cube(path, rows=300, pixels=24, **changed):
     light = np.exp(-(x * x + y * y) / (2 * size**2)) * (1 - 1.5 * z)[:, None, None]
     colour = np.stack([np.ones(rows), 1 - z, 1 - 2.5 * z], -1)
     image = light[..., None] * colour[:, None, None] * 220 + random.uniform(0, 8, (rows, pixels, pixels, 3))
-    columns = {
-        "image": image.astype("u1"),
-        "status": np.ones(rows, "u1"),
-        "split": np.array([0, 0, 0, 1, 2], "u1")[np.arange(rows) % 5],
-        "label": z,
-        "id": np.arange(rows).astype("u8") + np.uint64(2**63),
-        "ra": random.uniform(0, 360, rows),
-        "dec": random.uniform(-90, 90, rows),
-        **changed,
-    }
-    group = zarr.open_group(path, mode="w", zarr_format=3)
-    for name, data in columns.items():
-        array = group.create_array(
-            name,
-            shape=data.shape,
-            dtype=data.dtype,
-            chunks=(16, *data.shape[1:]),
-            shards=(64, *data.shape[1:]),
-        )
-        array[:] = data
-    group.attrs.update(
-        rows=rows, rows_per_block=64, rows_per_chunk=16, arcsec_per_pixel=0.4, bands=["i", "r", "g"]
-    )
-    return str(path)
+    return image.astype("u1"), z
 
 
 def _job(folder, cube, **changed):
@@ -61,17 +37,32 @@ def _job(folder, cube, **changed):
         cube=cube,
         checkpoint=str(folder / "checkpoint"),
         bundle=str(folder / "bundle"),
+        preset="light",
         overrides=SMALL,
+        seed=137,
         epochs=4,
         batch=32,
-        provenance={"run": "test"},
+        learning_rate=None,
+        patience=None,
+        target="z",
+        definition="skymill",
+        threads=1,
+        provenance={"run": "test", "inputs": "abc"},
     )
     return replace(job, **changed)
 
 
 @pytest.fixture(scope="module")
-def cube(tmp_path_factory):
-    return _toy_cube(tmp_path_factory.mktemp("toy") / "cube.zarr")
+def cube(tmp_path_factory, write_cube):
+    image, z = _toy()
+    return write_cube(tmp_path_factory.mktemp("toy") / "cube.zarr", image, label=z)
+
+
+@pytest.fixture
+def bad_cube(tmp_path, write_cube):
+    """Function that writes a cube of 100 rows with other columns."""
+    image, z = _toy(100)
+    return lambda **columns: write_cube(tmp_path / "bad.zarr", image, **{"label": z, **columns})
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +73,8 @@ def undisturbed(tmp_path_factory, cube):
 def test_a_training_leaves_a_bundle_with_everything_in_it(undisturbed):
     bundle = load_bundle(undisturbed.bundle)
     assert bundle.digest == undisturbed.digest
-    assert bundle.run == {"run": "test"}
+    assert bundle.run == {"run": "test", "inputs": "abc"}
+    assert bundle.inputs == "abc"
     assert undisturbed.rows == {"train": 180, "validation": 60, "test": 60, "left_out": 0}
     assert [entry["epoch"] for entry in bundle.history] == [1, 2, 3, 4, 5, 6]
     assert bundle.metrics["test"]["definition"] == "skymill"
@@ -91,31 +83,32 @@ def test_a_training_leaves_a_bundle_with_everything_in_it(undisturbed):
     assert bundle.history[-1]["loss"] < bundle.history[0]["loss"]
 
 
-def _killed_after(job, epochs):
-    """Start a trainer and kill it as soon as the checkpoint's folder tells of so many epochs."""
-    child = subprocess.Popen(
-        [sys.executable, "-m", "model.trainer", str(Path(job.checkpoint) / "job.json"), str(os.getpid())]
-    )
-    try:
-        progress = Path(job.checkpoint) / "progress.jsonl"
-        while not progress.exists() or progress.read_text().count('"epoch", ') < epochs:
-            assert child.poll() is None, "the trainer ended before it could be killed"
-            time.sleep(0.005)
-    finally:
-        child.kill()
-    assert child.wait() == -signal.SIGKILL
+LAUNCH = (
+    "import sys; from pathlib import Path; from model.jobs import read_job; "
+    "from model.launch import run_trainer; run_trainer(read_job(Path(sys.argv[1])))"
+)
 
 
-def test_a_trainer_killed_in_two_epochs_and_started_again_ends_with_the_same_bits(
-    tmp_path, cube, undisturbed
-):
+def _wait_for_epochs(job, process, epochs):
+    progress = Path(job.checkpoint) / "progress.jsonl"
+    while not progress.exists() or progress.read_text().count('"epoch", ') < epochs:
+        assert process.poll() is None, "the training ended before it could be killed"
+        time.sleep(0.005)
+
+
+def test_a_training_killed_twice_leaves_no_trainer_and_ends_with_the_same_bits(tmp_path, cube, undisturbed):
     job = _job(tmp_path, cube, epochs=6)
-    folder = Path(job.checkpoint)
-    folder.mkdir()
-    write_job(job, folder / "job.json")
-    for epochs in (1, 3):
-        _killed_after(job, epochs)
-        assert not (folder / "result.json").exists()
+    write_job(job, tmp_path / "outer.json")
+    for epochs in (1, 2):  # the second one is taken up where the first was killed
+        launcher = subprocess.Popen([sys.executable, "-c", LAUNCH, str(tmp_path / "outer.json")])
+        try:
+            _wait_for_epochs(job, launcher, epochs)
+            (trainer,) = psutil.Process(launcher.pid).children()
+        finally:
+            launcher.kill()
+            launcher.wait()
+        trainer.wait(timeout=10)
+        assert not Path(job.checkpoint, "result.json").exists()
     events = []
     again = run_trainer(job, on_progress=events.append)
     assert 3 <= again.resumed_from < 6
@@ -154,30 +147,6 @@ def test_another_seed_is_another_training_and_does_not_load_the_checkpoint(tmp_p
     assert starts[0] == "" and "another training" in starts[1]
 
 
-def test_a_batch_larger_than_the_training_part_is_one_batch(tmp_path, cube):
-    assert train(_job(tmp_path, cube, epochs=1, batch=100_000), report=lambda _: None).epochs == 1
-
-
-def test_a_trainer_dies_with_the_process_that_waits_for_it(tmp_path, cube):
-    job = _job(tmp_path, cube, epochs=10_000, patience=10_000)
-    write_job(job, tmp_path / "outer.json")
-    code = (
-        "import sys; from pathlib import Path; from model.jobs import read_job; "
-        "from model.launch import run_trainer; run_trainer(read_job(Path(sys.argv[1])))"
-    )
-    parent = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "outer.json")])
-    try:
-        progress = Path(job.checkpoint, "progress.jsonl")
-        while not progress.exists() or '"epoch", ' not in progress.read_text():
-            assert parent.poll() is None
-            time.sleep(0.05)
-        (child,) = psutil.Process(parent.pid).children()
-    finally:
-        parent.kill()
-        parent.wait()
-    child.wait(timeout=10)
-
-
 def test_a_trainer_is_killed_when_its_caller_is_interrupted(tmp_path, cube):
     def interrupt(event):
         if event["event"] == "epoch":
@@ -186,7 +155,8 @@ def test_a_trainer_is_killed_when_its_caller_is_interrupted(tmp_path, cube):
     job = _job(tmp_path, cube, epochs=10_000, patience=10_000)
     with pytest.raises(KeyboardInterrupt):
         run_trainer(job, on_progress=interrupt)
-    assert not psutil.Process().children()
+    commands = [child.as_dict(["cmdline"], ad_value=[])["cmdline"] for child in psutil.Process().children()]
+    assert not [command for command in commands if "model.trainer" in command]
 
 
 def test_the_trainer_s_error_is_raised_with_its_kind_and_remedy(tmp_path):
@@ -197,26 +167,69 @@ def test_the_trainer_s_error_is_raised_with_its_kind_and_remedy(tmp_path):
     assert problem["kind"] == "StoreError"
 
 
-def _fails(tmp_path, match, *, columns=None, **changed):
-    cube = _toy_cube(tmp_path / "bad.zarr", rows=100, **(columns or {}))
+def test_a_trainer_waits_its_turn_and_then_says_that_another_one_works(tmp_path, cube):
+    job = _job(tmp_path, cube)
+    folder = Path(job.checkpoint)
+    folder.mkdir()
+    with locked(folder, wait_s=0):
+        (folder / "result.json").write_text("that of the other")
+        with pytest.raises(ModelError, match="another trainer works in"):
+            run_trainer(job, lock_wait_s=0.2)
+    assert (folder / "result.json").read_text() == "that of the other"
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """Folder on a disk of 1 MB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], capture_output=True
+    ).returncode:
+        pytest.skip("this machine lets nobody mount")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def _fill(folder):
+    (folder / "ballast").write_bytes(bytes(shutil.disk_usage(folder).free))
+
+
+def test_a_disk_that_is_full_before_a_training_is_told(small_disk, cube):
+    _fill(small_disk)
+    with pytest.raises(StoreError, match="the disk is full") as caught:
+        run_trainer(_job(small_disk, cube))
+    assert "free some space" in caught.value.remedy
+
+
+def test_a_disk_that_fills_up_during_a_training_is_told(small_disk, cube):
+    def fill(event):
+        if event["event"] == "start":
+            _fill(small_disk)
+
+    with pytest.raises(StoreError, match=r"could not write .*, not even why") as caught:
+        run_trainer(_job(small_disk, cube), on_progress=fill)
+    assert "free some space" in caught.value.remedy
+
+
+def _fails(tmp_path, cube, match, **changed):
     with pytest.raises(ModelError, match=match) as caught:
         train(_job(tmp_path, cube, **changed), report=lambda _: None)
     return caught.value.remedy
 
 
-def test_labels_far_outside_the_bins_are_refused_with_the_range_to_set(tmp_path):
+def test_labels_far_outside_the_bins_are_refused_with_the_range_to_set(tmp_path, bad_cube):
     z = np.linspace(0.1, 0.92, 100, dtype="f4")
-    remedy = _fails(
-        tmp_path, r"\d+ of 100 labels .* outside the PDF's range of 0 to 0\.4", columns={"label": z}
-    )
+    remedy = _fails(tmp_path, bad_cube(label=z), r"\d+ of 100 labels .* outside the PDF's range of 0 to 0\.4")
     assert "model.overrides.head.z_max to 1" in remedy
 
 
-def test_a_single_label_outside_the_bins_is_left_out_and_counted(tmp_path):
+def test_a_single_label_outside_the_bins_is_left_out_and_a_batch_may_be_larger_than_the_part(
+    tmp_path, bad_cube
+):
     z = np.full(100, 0.1, "f4")
     z[5] = 0.7
-    cube = _toy_cube(tmp_path / "one.zarr", rows=100, label=z)
-    result = train(_job(tmp_path, cube, epochs=1), report=lambda _: None)
+    result = train(_job(tmp_path, bad_cube(label=z), epochs=1, batch=100_000), report=lambda _: None)
     assert result.rows == {"train": 59, "validation": 20, "test": 20, "left_out": 1}
 
 
@@ -229,21 +242,15 @@ def test_a_single_label_outside_the_bins_is_left_out_and_counted(tmp_path):
         ({"status": np.full(100, 33, "u1")}, "no usable train rows"),
     ],
 )
-def test_a_cube_with_nothing_to_learn_from_is_refused(tmp_path, columns, match):
-    _fails(tmp_path, match, columns=columns)
+def test_a_cube_with_nothing_to_learn_from_is_refused(tmp_path, bad_cube, columns, match):
+    _fails(tmp_path, bad_cube(**columns), match)
 
 
-def test_a_cube_with_one_row_is_refused(tmp_path):
-    cube = _toy_cube(tmp_path / "one.zarr", rows=1)
-    with pytest.raises(ModelError, match="no usable validation rows"):
-        train(_job(tmp_path, cube), report=lambda _: None)
-
-
-def test_a_loss_that_is_not_finite_names_epoch_and_batch(tmp_path):
-    remedy = _fails(tmp_path, r"epoch 1, batch \d", learning_rate=1e38)
+def test_a_loss_that_is_not_finite_names_epoch_and_batch(tmp_path, bad_cube):
+    remedy = _fails(tmp_path, bad_cube(), r"epoch 1, batch \d", learning_rate=1e38)
     assert "learning_rate" in remedy
 
 
-def test_images_below_the_preset_s_size_and_unknown_definitions_are_refused(tmp_path):
-    _fails(tmp_path, "at least 32 pixels", preset="menko", overrides={})
-    _fails(tmp_path, "no definition of metrics 'mine'", definition="mine")
+def test_images_below_the_preset_s_size_and_unknown_definitions_are_refused(tmp_path, cube):
+    _fails(tmp_path, cube, "at least 32 pixels", preset="menko", overrides={})
+    _fails(tmp_path, cube, "no definition of metrics 'mine'", definition="mine")

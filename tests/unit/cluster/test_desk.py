@@ -29,6 +29,11 @@ def take(desk: Desk, clock: Clock, lane: Lane = Lane.CUTOUTS):
             return grant
 
 
+def rate(desk: Desk) -> float:
+    """Return the requests a second that the desk now gives."""
+    return 1.1 / desk.reserve(Lane.CUTOUTS, 1).interval_s
+
+
 def break_down(desk, clock):
     for _ in range(FAILURES_TO_OPEN):
         desk.report(take(desk, clock), Answer.UNREACHABLE)
@@ -90,11 +95,11 @@ def test_a_rate_that_is_refused_beyond_what_was_answered_is_lowered_for_good():
         grant = take(desk, clock)
         allowed = grant.window <= 40
         desk.report(grant, Answer.GOOD if allowed else Answer.REFUSED, 0.0 if allowed else 1.0)
-    assert 20.0 < desk.rate(Lane.CUTOUTS) < 41.0
-    lowered = desk.rate(Lane.CUTOUTS)
+    lowered = rate(desk)
+    assert 20.0 < lowered < 41.0
     for _ in range(300):
         desk.report(take(desk, clock), Answer.GOOD)
-    assert desk.rate(Lane.CUTOUTS) == lowered
+    assert rate(desk) == pytest.approx(lowered)
 
 
 def test_rare_refusals_of_a_rate_that_is_answered_do_not_lower_it():
@@ -103,7 +108,7 @@ def test_rare_refusals_of_a_rate_that_is_answered_do_not_lower_it():
         desk.report(
             take(desk, clock), Answer.REFUSED if k % 80 == 79 else Answer.GOOD, 1.0 if k % 80 == 79 else 0.0
         )
-    assert desk.rate(Lane.CUTOUTS) == 40.0
+    assert rate(desk) == pytest.approx(40.0)
 
 
 def test_frequent_refusals_lower_connections_too():
@@ -111,7 +116,7 @@ def test_frequent_refusals_lower_connections_too():
     for k in range(200):
         desk.report(take(desk, clock), Answer.REFUSED if k > 50 and k % 4 == 0 else Answer.GOOD)
     assert desk.connections < 8
-    assert desk.rate(Lane.CUTOUTS) < 40.0
+    assert rate(desk) < 40.0
 
 
 def test_refusals_of_requests_sent_before_the_rate_was_lowered_do_not_lower_it_again():
@@ -126,7 +131,7 @@ def test_refusals_of_requests_sent_before_the_rate_was_lowered_do_not_lower_it_a
             grants.append(grant)
     for grant in grants:
         desk.report(grant, Answer.REFUSED, 1.0)
-    assert desk.rate(Lane.CUTOUTS) >= 70.0
+    assert rate(desk) >= 70.0
 
 
 def test_after_failures_in_a_row_one_probe_at_a_time_is_let_through():
@@ -175,6 +180,74 @@ def test_a_source_is_given_up_after_the_time_allowed():
     while not (grant := take(desk, clock)).down:
         desk.report(grant, Answer.UNREACHABLE)
     assert 100.0 <= clock.now - begun < 130.0
+
+
+def test_a_source_that_was_given_up_gets_another_chance_from_the_next_run():
+    desk, clock = a_desk(give_up_after_s=100.0)
+    assert desk.permits("first run", "w", wanted=1)
+    break_down(desk, clock)
+    while not (grant := take(desk, clock)).down:
+        desk.report(grant, Answer.UNREACHABLE)
+    assert desk.permits("same run", "w", wanted=1)
+    assert take(desk, clock).down
+    desk.release("first run")
+    desk.release("same run")
+    clock.now += 86_400.0
+    begun = clock.now
+    assert desk.permits("next run", "w", wanted=1)
+    probe = take(desk, clock)
+    assert probe.probe and probe.start_s == begun
+    desk.report(probe, Answer.UNREACHABLE)
+    while not (grant := take(desk, clock)).down:
+        desk.report(grant, Answer.UNREACHABLE)
+    assert 100.0 <= clock.now - begun < 130.0
+
+
+def test_a_source_that_lives_again_serves_the_run_after_the_one_that_gave_it_up():
+    desk, clock = a_desk(give_up_after_s=10.0)
+    break_down(desk, clock)
+    while not (grant := take(desk, clock)).down:
+        desk.report(grant, Answer.UNREACHABLE)
+    assert desk.permits("next run", "w", wanted=1)
+    probe = take(desk, clock)
+    assert probe.probe
+    desk.report(probe, Answer.GOOD)
+    assert take(desk, clock).count and not take(desk, clock).probe
+
+
+def test_two_drivers_with_different_manners_get_the_stricter_of_both_while_both_are_there():
+    desk, clock = a_desk(requests_per_second=100.0, connections=4)
+    strict, lax = Manners("http://sky", 20.0, 60.0, 2), Manners("http://sky", 100.0, 60.0, 4)
+    desk.permits("strict", "a", wanted=1)
+    desk.permits("lax", "b", wanted=1)
+    begun = clock.now
+    for k in range(200):
+        desk.adopt(lax if k % 2 else strict)
+        take(desk, clock)
+    assert clock.now - begun == pytest.approx(199 * 1.1 / 20.0)
+    assert desk.connections == 2
+    desk.release("strict")
+    desk.release("lax")
+    desk.adopt(lax)
+    assert rate(desk) == pytest.approx(100.0)
+
+
+def test_stricter_manners_do_not_raise_a_rate_that_was_lowered():
+    desk, clock = a_desk(requests_per_second=100.0)
+    for _ in range(300):
+        grant = take(desk, clock)
+        desk.report(grant, Answer.GOOD if grant.window <= 40 else Answer.REFUSED)
+    lowered = rate(desk)
+    desk.permits("one", "a", wanted=1)
+    desk.adopt(Manners("http://sky", requests_per_second=90.0))
+    assert rate(desk) == pytest.approx(lowered)
+
+
+def test_new_manners_do_not_forget_when_the_last_request_was_started():
+    desk, clock = a_desk(requests_per_second=10.0)
+    last = take(desk, clock)
+    desk.adopt(Manners("http://sky", requests_per_second=5.0))
+    assert desk.reserve(Lane.CUTOUTS, 1).start_s == pytest.approx(last.start_s + 0.11)
 
 
 def test_a_source_that_asks_for_a_day_of_rest_is_given_up_at_once():

@@ -1,5 +1,6 @@
 import threading
 import time
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -12,18 +13,20 @@ from schemas.errors import ModelError
 from schemas.flags import Part
 
 
-def _cube(rows, block, reads=None):
+def _cube(rows, block, reads=None, chunk=None):
     """A cube in memory whose image of row r is r in every pixel."""
 
     class Images:
+        shape = (rows, 2, 2, 1)
+
         def __getitem__(self, span):
             if reads is not None:
                 reads.append((span.start, span.stop))
-            values = np.arange(rows, dtype=np.uint16)[span]
+            values = np.arange(rows, dtype=np.uint8)[span]
             return np.broadcast_to(values[:, None, None, None], (len(values), 2, 2, 1)).copy()
 
     geometry = Geometry(2, ("r",), 0.4)
-    return Cube("memory", {"image": Images()}, geometry, rows, block, 1)
+    return Cube("memory", {"image": Images()}, geometry, rows, block, chunk or block)
 
 
 def _readers():
@@ -40,7 +43,7 @@ def _readers():
 def test_batches_hold_the_pixels_and_labels_of_their_rows(chosen, block, batch, epoch):
     rows = np.array(sorted(chosen), np.int64)
     part = LabelledRows(rows, rows.astype(np.float32) / 10)
-    cube = _cube(151, block)
+    cube = _cube(151, block, chunk=max(1, block // 8))
     with training_epochs(cube, part, batch=batch, seed=5, epochs=[epoch], turn=True) as epochs:
         found = list(next(epochs))
     assert [len(b.rows) for b in found[:-1]] == [batch] * (len(found) - 1)
@@ -68,6 +71,30 @@ def test_each_block_is_read_once_and_never_more_than_one_ahead():
         assert len(reads) <= 3
         list(batches)
     assert sorted(reads) == [(i, i + 8) for i in range(0, 80, 8)]
+
+
+def test_a_reader_holds_less_than_three_blocks():
+    images = np.zeros((4096, 64, 64, 3), np.uint8)
+
+    class Images:
+        shape = images.shape
+
+        def __getitem__(self, span):
+            return images[span].copy()
+
+    cube = Cube("memory", {"image": Images()}, Geometry(64, ("i", "r", "g"), 0.4), 4096, 1024, 64)
+    rows = np.flatnonzero(np.arange(4096) % 10).astype(np.int64)
+    part = LabelledRows(rows, rows.astype("f4"))
+    tracemalloc.start()
+    try:
+        with training_epochs(cube, part, batch=64, seed=1, epochs=range(2), turn=False) as epochs:
+            for batches in epochs:
+                for _ in batches:
+                    time.sleep(0.0005)  # so that the reader is as far ahead as it may be
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 3 * 1024 * 64 * 64 * 3
 
 
 def test_an_epoch_is_the_same_whether_others_came_before_it():
@@ -114,8 +141,9 @@ def test_an_error_of_the_reader_is_raised_where_its_result_is_taken():
         return value
 
     taken = []
-    with pytest.raises(OSError, match="no such shard"), read_ahead(read, range(5)) as values:
+    with pytest.raises(OSError, match="no such shard"), read_ahead(map(read, range(5))) as (values, go_on):
         for value in values:
+            go_on()
             taken.append(value)
     assert taken == [0, 1]
     assert not _readers()

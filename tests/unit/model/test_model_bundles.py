@@ -14,7 +14,12 @@ GEOMETRY = Geometry(64, ("i", "r", "g"), 0.396)
 
 
 def _write(folder, weights=WEIGHTS, run="first", preset="light"):
-    facts = {"target": "z", "metrics": {"test": {"n": 3}}, "history": [{"epoch": 1}], "run": {"name": run}}
+    facts = {
+        "target": "z",
+        "metrics": {"test": {"n": 3}},
+        "history": [{"epoch": 1}],
+        "run": {"name": run, "inputs": "abc"},
+    }
     return write_bundle(folder, weights, load_preset(preset), GEOMETRY, facts)
 
 
@@ -24,7 +29,8 @@ def test_a_bundle_is_read_back_as_it_was_written(tmp_path):
     assert bundle.digest == digest
     assert all(np.array_equal(a, b) for a, b in zip(bundle.weights, WEIGHTS, strict=True))
     assert bundle.preset == load_preset("light") and bundle.geometry == GEOMETRY
-    assert bundle.run == {"name": "first"} and bundle.target == "z"
+    assert bundle.run == {"name": "first", "inputs": "abc"} and bundle.target == "z"
+    assert bundle.inputs == json.loads((tmp_path / "b" / "manifest.json").read_text())["inputs"] == "abc"
 
 
 def test_the_digest_names_weights_and_preset_but_not_time_or_place(tmp_path):

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from model.metrics import DEFINITIONS, cde_loss, coverage, crps, pdf_metrics, photoz_metrics, pit
+from model.metrics import DEFINITIONS, cde_loss, coverage, crps, pdf_metrics, pdf_scores, photoz_metrics, pit
 from schemas.errors import ModelError
 
 SHARED = Path(os.environ.get("SKYMILL_SHARED", Path(__file__).parents[4] / "shared"))
@@ -106,13 +106,13 @@ def test_labels_drawn_from_their_own_pdfs_are_calibrated():
     pdf = np.exp(-(((middle - centre[:, None]) / 0.05) ** 2) / 2)
     pdf /= pdf.sum(1, keepdims=True)
     drawn = np.array([random.choice(50, p=p) for p in pdf]) / 50 + random.uniform(0, 1 / 50, 4000)
-    good = pdf_metrics(pdf, edges, drawn)
+    good = pdf_metrics(pdf_scores(pdf, edges, drawn))
     assert good["pit_ks"] < 0.03
     assert good["coverage_68"] == pytest.approx(0.68, abs=0.03)
     assert sum(good["pit_histogram"]) == 4000
     narrow = np.where(np.abs(middle - centre[:, None]) < 0.02, 1.0, 1e-9)
     narrow /= narrow.sum(1, keepdims=True)
-    bad = pdf_metrics(narrow, edges, drawn)
+    bad = pdf_metrics(pdf_scores(narrow, edges, drawn))
     assert bad["coverage_68"] < 0.5 and bad["crps"] > good["crps"] and bad["cde_loss"] > good["cde_loss"]
 
 
@@ -121,7 +121,7 @@ def test_scores_of_a_certain_pdf_have_their_closed_forms():
     certain = np.array([[0.0, 1.0, 0.0]])
     assert crps(certain, edges, np.array([0.15])) == pytest.approx([0.0])
     assert crps(certain, edges, np.array([0.05])) == pytest.approx([0.1])
-    assert cde_loss(certain, edges, np.array([0.15])) == pytest.approx(10 - 20)
+    assert cde_loss(certain, edges, np.array([0.15])) == pytest.approx([10 - 20])
     assert pit(certain, edges, np.array([0.15, 0.9, -1.0])[:1]) == pytest.approx([0.5])
     assert pit(np.repeat(certain, 2, 0), edges, np.array([0.9, -1.0])).tolist() == [1.0, 0.0]
 

@@ -8,10 +8,11 @@ from astropy.table import Table
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.desk import Answer
+from cluster.desk import Answer, Manners
 from pipeline.sources import skyserver
 from pipeline.sources.answers import Trouble, _from_text, read_table, trouble_in_text
 from pipeline.sources.skyserver import SkyServer, _http_trouble, _network_trouble
+from schemas.config import Politeness, Source
 
 
 @pytest.mark.parametrize(
@@ -57,6 +58,13 @@ def test_a_number_that_is_none_tells_null_from_nan():
     column = _from_text(["1.5", "nan", "null", None])
     assert column.type == pa.float64() and column.null_count == 2
     assert np.isnan(column[1].as_py())
+
+
+def test_a_column_without_a_value_has_no_type_so_that_it_fits_the_other_partitions():
+    empty = Table({"a": [0, 0], "b": ["", "null"], "c": [0.0, 0.0]}, masked=True)
+    for name in "ac":
+        empty[name].mask = True
+    assert read_table(empty, ["a", "b", "c"]).schema.types == [pa.null()] * 3
 
 
 def test_columns_are_found_whatever_their_case_and_named_as_asked():
@@ -129,7 +137,7 @@ def test_a_server_that_is_slow_is_told_from_one_that_is_not_there(error, answer)
 
 
 def test_an_answer_as_long_as_the_cap_counts_as_cut_off(monkeypatch):
-    server = SkyServer("http://sky", 17, None, row_cap=3)
+    server = SkyServer("http://sky", Manners("http://sky"), Source(row_cap=3), Politeness())
     monkeypatch.setattr(skyserver._SDSS, "query_sql", lambda *_, **__: Table({"a": [1, 2, 3]}))
     found = server._ask("SELECT a FROM b", ["a"])
     assert isinstance(found, Trouble) and found.final and "cut off" in found.words

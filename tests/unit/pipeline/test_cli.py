@@ -1,10 +1,13 @@
+import logging
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from pipeline.cli import main
+from cluster.logs import log_to_file
+from pipeline.cli import _report, main
 
 
 def test_help_imports_nothing_heavy():
@@ -41,3 +44,34 @@ def test_what_a_finished_run_needs_imports_nothing_heavy():
     words = [sys.executable, "-c", code.format(heavy=heavy)]
     out = subprocess.run(words, capture_output=True, text=True, check=True).stdout
     assert out.strip() == "[]"
+
+
+RUN_FILE = """
+schema = 1
+name = "a"
+output = "{0}"
+samples.spectro.sql = "SELECT specobjid, ra, dec, z FROM SpecObj"
+"""
+
+
+def test_a_folder_that_takes_no_log_is_a_fault_of_the_store(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    (tmp_path / "run.toml").write_text(RUN_FILE.format(tmp_path))
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "logs").touch()
+    assert main(["run", str(tmp_path / "run.toml")]) == 5
+    assert "driver.log" in capsys.readouterr().err
+
+
+def test_a_fault_of_skymill_names_the_log_or_where_it_lies(tmp_path: Path):
+    try:
+        raise ValueError("odd")
+    except ValueError as error:
+        assert re.search(rf"line \d+ of {re.escape(__file__)}$", _report(error))
+        handler = log_to_file(tmp_path / "driver.log")
+        (tmp_path / "driver.log").touch()
+        try:
+            assert _report(error).endswith(f"the traceback in {tmp_path / 'driver.log'}")
+        finally:
+            logging.getLogger().removeHandler(handler)

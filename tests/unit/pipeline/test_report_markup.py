@@ -1,20 +1,8 @@
-import tomllib
-
 import numpy as np
 
 from pipeline.report.cubes import magnitude_column
 from pipeline.report.figure import BLUE, canvas, for_the_page, running
 from pipeline.report.markup import Raw, count, decimal, sentence, table
-from pipeline.report.toml import as_toml
-from schemas.config import RunFile
-
-RUN_FILE = {
-    "schema": 1,
-    "name": "demo",
-    "samples": {"spectro": {"sql": "SELECT a, 'b' AS \"c\"\nFROM SpecObj\nWHERE z > 0.1\n"}},
-    "model": {"overrides": {"filters": [8, 16], "head": {"bins": 60}}},
-    "sandbox": {"sky": "default"},
-}
 
 
 def test_a_servers_words_cannot_become_markup() -> None:
@@ -37,22 +25,6 @@ def test_numbers_are_written_as_in_print() -> None:
 def test_first_columns_are_words_and_the_others_numbers() -> None:
     shown = table(["reason", "galaxies"], [["timeout", "3"]])
     assert "<td>timeout</td><td class=number>3</td>" in shown
-
-
-def test_a_resolved_run_file_survives_toml() -> None:
-    run_file = RunFile.model_validate(RUN_FILE)
-    written = as_toml(run_file.model_dump(mode="json", by_alias=True))
-    assert RunFile.model_validate(tomllib.loads(written)) == run_file
-
-
-def test_strings_that_toml_finds_hard_survive() -> None:
-    hard = {
-        "a.b": "tab\t quote \" back \\ 'single'",
-        "lines": "one\n'''\ntwo",
-        "empty": {},
-        "many": [1, True, "x"],
-    }
-    assert tomllib.loads(as_toml({"table": hard})) == {"table": hard}
 
 
 def test_an_r_band_magnitude_is_preferred_and_errors_are_not_magnitudes() -> None:

@@ -5,18 +5,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.report.facts import UnitTime
 from pipeline.report.plots_redshift import Words
 from pipeline.report.plots_run import best_epoch
 from pipeline.report.quality import interval_edges
 from pipeline.report.sampling import Reservoir
 from pipeline.report.summary import stage_rows
+from schemas.ledger_rows import TimelinePoint
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
-def _unit(stage: str, end_s: float, seconds: float, *, rows: int = 100, worker: str = "a") -> UnitTime:
-    return UnitTime(stage, f"{stage}/{end_s}", NOON + timedelta(seconds=end_s), rows, seconds, worker)
+def _point(end_s: float, seconds: float, *, worker: str = "a") -> TimelinePoint:
+    return TimelinePoint(NOON + timedelta(seconds=end_s), 100, 0, seconds, worker)
 
 
 @given(lengths=st.lists(st.integers(0, 40), max_size=8), capacity=st.integers(1, 60))
@@ -65,14 +65,8 @@ def test_intervals_hold_every_value_once(values: list[float]) -> None:
 
 
 def test_time_of_a_stage_leaves_out_the_gap_of_a_stopped_run() -> None:
-    timeline = [_unit("fetch", 10, 10), _unit("fetch", 12, 8, worker="b"), _unit("fetch", 5000, 8)]
-    (row,) = stage_rows(timeline)
+    (row,) = stage_rows({"fetch": [_point(10, 10), _point(12, 8, worker="b"), _point(5000, 8)]})
     assert row == ["fetch", "3", "300", "20.0\u202fs", "15", "2"]
-
-
-def test_stages_come_in_the_order_in_which_they_were_worked() -> None:
-    timeline = [_unit("publish", 99, 1), _unit("fetch", 50, 1), _unit("pull", 3, 1)]
-    assert [row[0] for row in stage_rows(timeline)] == ["pull", "fetch", "publish"]
 
 
 def test_the_best_epoch_is_by_validation_loss_and_ignores_nan() -> None:

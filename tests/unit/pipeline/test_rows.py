@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.stores.rows import ROWS_A_STRATUM, RowsSpec, order_rows, write_part
-from schemas.errors import StoreError
+from schemas.errors import PlanError, StoreError
 
 SPEC = RowsSpec("specobjid", "z", 137, 0.7, 0.15, 10, 64)
 ONE_FOLDER = settings(
@@ -96,7 +96,7 @@ def test_a_limit_keeps_the_first_keys(tmp_path):
 @pytest.mark.parametrize("ra", [float("nan"), None, -1.0, 360.5])
 def test_a_position_that_is_none_is_kept_and_named(tmp_path, ra):
     report, rows = order(tmp_path, [sample(2, specobjid=pa.array([8, 9], pa.uint64()), ra=[10.0, ra])])
-    assert report.bad_positions == (9,) and report.rows == 2
+    assert report.bad_position_count == 1 and report.rows == 2
     assert rows["ra"].type == pa.float64() and not rows["ra"].null_count
 
 
@@ -115,6 +115,74 @@ def test_a_whole_number_that_a_float_holds_exactly_is_a_feature(tmp_path):
     report, rows = order(tmp_path, [sample(2, n=pa.array([-(2**53), 2**53]))])
     assert report.features == ("feature_n",)
     assert set(rows["feature_n"].to_pylist()) == {-(2.0**53), 2.0**53}
+
+
+NOTHING = pa.nulls(3)
+
+
+@pytest.mark.parametrize(
+    ("here", "there", "features"),
+    [
+        (NOTHING, pa.array(["STARBURST", "", "AGN"]), ()),
+        (NOTHING, pa.array([1.5, 2.5, None]), ("feature_x",)),
+        (NOTHING, pa.array([2**63, 1, 2], pa.uint64()), ()),
+        (NOTHING, NOTHING, ()),
+        (pa.array([1, 2, 3]), pa.array([1.5, 2.5, 3.5]), ("feature_x",)),
+        (pa.array([-1, 2, 3]), pa.array([1, 2, 3], pa.uint64()), ("feature_x",)),
+        (pa.array([26, 103, 104]), pa.array(["v5_13_0", "26", None]), ()),
+    ],
+)
+def test_a_column_may_have_another_type_or_no_value_in_another_part(tmp_path, here, there, features):
+    later = pa.array([7, 8, 9], pa.uint64())
+    report, rows = order(tmp_path, [sample(3, x=here), sample(3, x=there, specobjid=later)])
+    assert report.features == features and report.rows == 6
+    if features:
+        found = dict(zip(rows["id"].to_pylist(), rows["feature_x"].to_pylist(), strict=True))
+        assert [found[key] for key in (7, 8, 9)] == there.to_pylist()
+
+
+def test_a_label_or_a_position_that_is_text_is_named_with_its_part(tmp_path):
+    for name in ("z", "ra"):
+        with pytest.raises(PlanError, match=f"column '{name}', found string in .*/1.parquet") as caught:
+            order(tmp_path, [sample(3), sample(3, **{name: pa.array(["a", "b", "c"])})])
+        assert caught.value.remedy
+
+
+def test_a_label_without_any_value_leaves_the_rows_unlabelled(tmp_path):
+    report, _ = order(tmp_path, [sample(3, z=NOTHING)])
+    assert report.splits["unlabelled"] == 3
+
+
+ARCSEC = 1 / 3600
+
+
+def test_repeats_of_a_target_are_in_one_part_and_no_other_row_moves(tmp_path):
+    keys = pa.array(np.arange(300, dtype=np.uint64))
+    alone = sample(300, specobjid=keys)
+    ra, dec = alone["ra"].to_numpy().copy(), alone["dec"].to_numpy().copy()
+    # Chains of three whose ends are farther apart than one arcsec; the first lies on the meridian of 0 h.
+    ra[0] = 0.2 * ARCSEC
+    ra[100:200], ra[200:] = (ra[:100] - 0.3 * ARCSEC) % 360, ra[:100]
+    dec[100:200], dec[200:] = dec[:100] + 0.8 * ARCSEC, dec[:100] + 1.6 * ARCSEC
+    _, before = order(tmp_path, [alone])
+    _, after = order(tmp_path, [sample(300, specobjid=keys, ra=ra, dec=dec)])
+    was, now = before["split"].to_numpy(), after["split"].to_numpy()
+    assert (now[:100] == was[:100]).all() and set(was[:100]) == {0, 1, 2}
+    assert (now[100:200] == now[:100]).all() and (now[200:] == now[:100]).all()
+    assert (was[100:200] != was[:100]).any()
+
+
+@pytest.mark.parametrize(("apart_arcsec", "together"), [(0.0, True), (0.98, True), (1.02, False)])
+def test_rows_are_repeats_up_to_one_arcsec_wherever_they_are(tmp_path, apart_arcsec, together):
+    rows = sample(300, ra=np.linspace(0, 360, 300), dec=np.degrees(np.arcsin(np.linspace(-1, 1, 300))))
+    near = rows["dec"].to_numpy() - np.sign(rows["dec"].to_numpy()) * apart_arcsec * ARCSEC
+    keys = pa.array(rows["specobjid"].to_numpy() + np.uint64(300))
+    _, table = order(
+        tmp_path, [rows, rows.set_column(0, "specobjid", keys).set_column(2, "dec", pa.array(near))]
+    )
+    split = dict(zip(table["id"].to_pylist(), table["split"].to_pylist(), strict=True))
+    same = [split[key] == split[key + 300] for key in rows["specobjid"].to_pylist()]
+    assert all(same) is together
 
 
 def test_a_damaged_part_is_a_fault_of_the_store_and_leaves_nothing(tmp_path):

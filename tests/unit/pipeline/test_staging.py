@@ -31,6 +31,31 @@ def test_placing_moves_everything_and_may_be_repeated(products):
     assert not any(Path(product.staged).exists() for product in products)
 
 
+def test_each_move_is_durable_before_the_next_begins(products, tmp_path, monkeypatch):
+    steps, sync, replace = [], module.sync, Path.replace
+    monkeypatch.setattr(module, "sync", lambda path: steps.append(path.name) or sync(path))
+    monkeypatch.setattr(Path, "replace", lambda path, to: steps.append(path.name) or replace(path, to))
+    place(receipt(products))
+    assert steps == ["final", tmp_path.name, "a", "final", "b", "final", "c", "final"]
+
+
+def test_the_last_product_never_stands_beside_others_that_are_not_its_own(products, tmp_path, monkeypatch):
+    (tmp_path / "final").mkdir()
+    for name in "abc":
+        (tmp_path / "final" / name).write_bytes(b"old")
+
+    def replace(path, target):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "replace", replace)
+    with pytest.raises(KeyboardInterrupt):
+        place(receipt(products))
+    monkeypatch.undo()
+    assert sorted(path.name for path in (tmp_path / "final").iterdir()) == ["a", "b"]
+    place(receipt(products))
+    assert not verify(products)
+
+
 def test_placing_continues_where_it_was_interrupted(products):
     Path(products[0].final).parent.mkdir()
     Path(products[0].staged).replace(products[0].final)

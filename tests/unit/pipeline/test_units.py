@@ -3,9 +3,10 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.provenance import of_rows
 from pipeline.units import fetch_units, infer_units, plan_unit, rows_unit, train_unit
 from schemas.config import RunFile
-from schemas.records import Receipt, blocks_of
+from schemas.records import Receipt, Unit, blocks_of
 
 DATA = {
     "schema": 1,
@@ -19,7 +20,7 @@ def run_file(**changes: object) -> RunFile:
 
 
 def receipt(digest: str, rows: int = 10) -> Receipt:
-    return Receipt(rows=rows, bytes=0, seconds=0.0, digest=digest)
+    return Receipt(rows=rows, bytes=0, seconds=0.0, digest=digest, facts={"objects": f"of {digest}"})
 
 
 @given(rows=st.integers(1, 20_000), rows_per_block=st.integers(10, 5_000))
@@ -49,28 +50,67 @@ def test_another_geometry_seed_or_split_makes_another_cube():
     assert rows_unit(run_file(), "spectro", {"spectro/0": receipt("y")}).inputs != plain.inputs
 
 
+ROWS = {"spectro": receipt("rows", rows=200)}
+BLOCKS = fetch_units(run_file(cube={"rows_per_block": 64}), "spectro", ROWS["spectro"])
+FETCHED = {unit.key: receipt(f"content {unit.key}") for unit in BLOCKS}
+
+
+def inferred(**changes: dict[str, Receipt] | Receipt) -> dict[str, str]:
+    given = {"rows": ROWS, "fetched": FETCHED, "trained": receipt("model"), **changes}
+    return {unit.key: unit.inputs for unit in infer_units(BLOCKS, **given)}
+
+
 def test_only_the_block_that_changed_is_predicted_again():
-    units = fetch_units(run_file(cube={"rows_per_block": 64}), "spectro", receipt("rows", rows=200))
-    before = {unit.key: receipt(f"content {unit.key}") for unit in units}
-    after = {**before, units[1].key: receipt("other content")}
-    model = receipt("model")
-    changed = [
-        a.key
-        for a, b in zip(
-            infer_units(units, before, trained=model), infer_units(units, after, trained=model), strict=True
-        )
-        if a.inputs != b.inputs
-    ]
-    assert changed == [units[1].key]
+    after = inferred(fetched={**FETCHED, BLOCKS[1].key: receipt("other content")})
+    assert [key for key, inputs in inferred().items() if after[key] != inputs] == [BLOCKS[1].key]
+
+
+def test_other_labels_or_another_split_of_the_same_pixels_are_learnt_from_and_published_anew():
+    rows = {"spectro": receipt("other labels", rows=200)}
+    assert not set(inferred(rows=rows).values()) & set(inferred().values())
+    preset = {"name": "light"}
+    plain = train_unit(run_file(), ROWS["spectro"], FETCHED, preset=preset)
+    assert train_unit(run_file(), rows["spectro"], FETCHED, preset=preset).inputs != plain.inputs
+
+
+def test_another_source_sky_or_geometry_is_fetched_anew_and_another_limit_of_size_is_not():
+    def inputs(**changes: object) -> list[str]:
+        return [unit.inputs for unit in fetch_units(run_file(**changes), "spectro", receipt("rows"))]
+
+    for change in ({"source": {"release": 16}}, {"sandbox": {"sky": "/sky"}}, {"images": {"pixels": 32}}):
+        assert inputs(**change) != inputs()
+    assert inputs(images={"max_bytes": 1000}, politeness={"connections": 2}) == inputs()
 
 
 def test_training_depends_on_its_own_sample_only():
     fetched = {"spectro/00000": receipt("a"), "targets/00000": receipt("b")}
-    plain = train_unit(run_file(), fetched, preset={"name": "light"})
-    assert (
-        train_unit(run_file(), {**fetched, "targets/00000": receipt("c")}, preset={"name": "light"}) == plain
-    )
-    assert (
-        train_unit(run_file(), {**fetched, "spectro/00000": receipt("c")}, preset={"name": "light"}) != plain
-    )
-    assert train_unit(run_file(), fetched, preset={"name": "menko"}) != plain
+
+    def inputs(preset: str = "light", **changes: Receipt) -> str:
+        blocks = {**fetched, **{key.replace("_", "/"): value for key, value in changes.items()}}
+        return train_unit(run_file(), ROWS["spectro"], blocks, preset={"name": preset}).inputs
+
+    assert inputs(targets_00000=receipt("c")) == inputs()
+    assert inputs(spectro_00000=receipt("c")) != inputs()
+    assert inputs("menko") != inputs()
+
+
+def test_more_workers_do_not_train_again_and_another_definition_measures_the_same_weights():
+    def trained(**changes: object) -> Unit:
+        return train_unit(run_file(**changes), ROWS["spectro"], FETCHED, preset={"name": "light"})
+
+    plain = trained()
+    assert trained(cluster={"workers": 9, "threads": 3}) == plain
+    measured = trained(target={"definition": "menko"})
+    assert measured.inputs != plain.inputs
+    assert measured.arguments == plain.arguments
+    assert trained(cube={"rows_per_block": 64}).arguments != plain.arguments
+
+
+def test_provenance_keeps_what_shapes_the_rows_and_drops_where_they_lie():
+    trained = Receipt(1, 0, 0.0, "model", facts={"code": "1", "packages": {}})
+
+    def rows(**changes: object) -> dict[str, object]:
+        return of_rows(run_file(**changes), trained)
+
+    assert rows(cube={"rows_per_block": 64}) != rows()
+    assert rows(cube={"path": "/elsewhere"}, name="b", output="/x", cluster={"workers": 9}) == rows()

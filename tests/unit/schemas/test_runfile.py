@@ -61,6 +61,29 @@ def test_a_password_in_the_run_file_is_refused_and_not_repeated(dsn: str):
     assert "hunter2" not in message
 
 
+@pytest.mark.parametrize(
+    "url", ["https://me:hunter2@sky.org", "https://hunter2@sky.org/dr17", "me:hunter2@sky.org"]
+)
+def test_a_password_in_the_url_of_the_source_is_refused_and_not_repeated(url: str):
+    for data in ({"source": {"url": url}}, {"source": url}, {"source": {"url": [url]}}):
+        assert "hunter2" not in faults_of({**MINIMAL, **data})
+    assert "no user or password" in faults_of({**MINIMAL, "source": {"url": url}})
+
+
+@pytest.mark.parametrize("bands", [["i"], ["i", "r", "g", "u"], ["i", "r", "r"], ["i", "r", ""]])
+def test_bands_that_are_not_the_three_of_a_jpeg_are_refused(bands: list[str]):
+    assert "images.bands: expected three different bands" in faults_of(
+        {**MINIMAL, "images": {"bands": bands}}
+    )
+
+
+@pytest.mark.parametrize("name", ["photoz_v2", "photoz_cone"])
+def test_a_catalogue_that_would_be_named_as_a_relation_of_another_is_refused(name: str):
+    message = faults_of({**MINIMAL, "catalogue": {"name": name}})
+    assert "catalogue.name: expected a name that does not end in" in message and name in message
+    assert check_run_file({**MINIMAL, "catalogue": {"name": "photoz_v2b"}}).catalogue.name == "photoz_v2b"
+
+
 def test_blocks_that_are_not_whole_chunks_are_refused():
     assert "multiple" in faults_of({**MINIMAL, "cube": {"rows_per_chunk": 64, "rows_per_block": 100}})
 

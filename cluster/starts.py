@@ -1,0 +1,67 @@
+"""How often a task was started, counted in the scheduler; this is how deaths of workers are told from waits.
+
+A worker may die of its task. Dask blames every task the worker held, those that only waited there too; so the
+count is kept here, of starts, told to the scheduler before the work begins.
+"""
+
+import asyncio
+from collections import Counter, defaultdict
+from typing import Any
+
+from distributed import Client, SchedulerPlugin, get_worker
+
+from cluster.work import Task, find
+from schemas.errors import WorkerError
+
+PLUGIN = "skymill-starts"
+
+
+class StartsPlugin(SchedulerPlugin):
+    """Count the starts of every client's tasks for as long as the client is there."""
+
+    name = PLUGIN
+    idempotent = True
+
+    async def start(self, scheduler: Any) -> None:
+        """Add the handlers when the plug-in is registered."""
+        self._counts: dict[str, Counter[str]] = defaultdict(Counter)
+        scheduler.handlers.update({"skymill_begin": self._begin, "skymill_starts": self._starts})
+
+    def remove_client(self, scheduler: Any, client: str) -> None:
+        """Forget the counts of a client that left."""
+        self._counts.pop(client, None)
+
+    def _begin(self, driver: str, name: str) -> int:
+        self._counts[driver][name] += 1
+        return self._counts[driver][name]
+
+    def _starts(self, driver: str, name: str) -> int:
+        return self._counts[driver][name]
+
+
+def starts(client: Client, name: str) -> int:
+    """Return how often the task `name` of this client was started."""
+    return int(client.sync(client.scheduler.skymill_starts, driver=client.id, name=name))
+
+
+def perform(task: Task, name: str, driver: str) -> Any:
+    """Do a task in this worker, unless it was started as often as it may be.
+
+    Raises
+    ------
+    WorkerError
+        If no start is left: as many workers died at it.
+    """
+    worker = get_worker()
+    begin = worker.scheduler.skymill_begin(driver=driver, name=name)
+    if asyncio.run_coroutine_threadsafe(begin, worker.loop.asyncio_loop).result() > task.starts:
+        raise too_many_deaths(task.starts)
+    return find(task.work)(**task.arguments)
+
+
+def too_many_deaths(count: int) -> WorkerError:
+    """Return the error of a task whose worker died again and again."""
+    return WorkerError(
+        f"its worker died {count} times while at it",
+        "see the workers' logs in the run folder; if they ran out of memory, raise cluster.memory_gib",
+    )

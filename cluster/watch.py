@@ -1,0 +1,67 @@
+"""Notice that a scheduler has lost all its workers: say so, and in the end give up."""
+
+import logging
+import time
+from collections.abc import Callable
+
+from schemas.errors import WorkerError
+
+logger = logging.getLogger(__name__)
+
+WARN_AFTER_S = 30.0
+GIVE_UP_AFTER_S = 600.0
+
+
+class Watch:
+    """Told now and then how many workers there are.
+
+    Parameters
+    ----------
+    say : callable
+        Takes the one warning of a spell without workers; the log has it too.
+    warn_after_s, give_up_after_s : float
+        How long [s] a spell lasts until the warning, and until it is given up.
+    clock : callable
+        Seconds, monotonic.
+    """
+
+    def __init__(
+        self,
+        say: Callable[[str], None],
+        *,
+        warn_after_s: float = WARN_AFTER_S,
+        give_up_after_s: float = GIVE_UP_AFTER_S,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._say = say
+        self._warn_after_s = warn_after_s
+        self._give_up_after_s = give_up_after_s
+        self._clock = clock
+        self._begun_s: float | None = None
+        self._warned = False
+
+    def see(self, workers: int) -> None:
+        """Note how many workers there are now.
+
+        Raises
+        ------
+        WorkerError
+            If there was none for too long.
+        """
+        if workers:
+            self._begun_s, self._warned = None, False
+            return
+        now = self._clock()
+        if self._begun_s is None:
+            self._begun_s = now
+        alone_s = now - self._begun_s
+        if alone_s >= self._give_up_after_s:
+            raise WorkerError(
+                f"no Dask worker was there for {alone_s:.0f} s",
+                "start workers for that scheduler, then run the same command again; what is done stays done",
+            )
+        if alone_s >= self._warn_after_s and not self._warned:
+            self._warned = True
+            text = f"no Dask worker for {alone_s:.0f} s: waiting for one to join"
+            logger.warning(text)
+            self._say(text)

@@ -1,0 +1,80 @@
+"""The loop that all stages turn in, with a real ledger and a real worker."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from pipeline.ledger import Ledger
+from pipeline.mill import Mill
+from pipeline.stores.staging import Staging
+from pipeline.view import open_view
+from schemas.config import RunFile
+from schemas.errors import Busy, StoreError, WorkerError
+from schemas.records import Product, Receipt, Unit
+
+UNIT = Unit("infer", "spectro/00000", "i1")
+RECEIPT = Receipt(rows=1, bytes=0, seconds=0.0, digest="d1")
+
+
+def overtaken(mill: Mill) -> Receipt:
+    """Work for `Mill.do`, during which a second driver takes the unit."""
+    mill.ledger.begin(UNIT)
+    return RECEIPT
+
+
+@pytest.fixture
+def mill(database_dsn: str, tmp_path: Path):
+    run_file = RunFile.model_validate(
+        {
+            "schema": 1,
+            "name": "demo",
+            "output": str(tmp_path),
+            "samples": {"spectro": {"sql": "SELECT specobjid, ra, dec FROM SpecObj", "key": "specobjid"}},
+            "training": {"sample": "spectro"},
+            "cluster": {"workers": 1, "memory_gib": 1.0, "attempts": 3},
+        }
+    )
+    with Ledger.open(database_dsn) as ledger:
+        ledger.open_run("demo", {"name": "demo"}, provenance={}, seed=1)
+        with Mill(run_file, dsn=database_dsn, ledger=ledger, view=open_view(quiet=True)) as mill:
+            yield mill
+
+
+def a_receipt(*products: Product) -> dict[str, object]:
+    return vars(dataclasses.replace(RECEIPT, products=products))
+
+
+def test_a_receipt_from_the_staging_area_of_another_run_is_refused(mill: Mill, tmp_path: Path):
+    strange = tmp_path / "other" / "staging" / "infer" / "x" / "part.parquet"
+    strange.parent.mkdir(parents=True)
+    strange.write_bytes(b"1234")
+    product = Product(str(strange), str(tmp_path / "final.parquet"), 4, "")
+    with pytest.raises(StoreError, match="not in this run's staging area"):
+        mill.drive([UNIT], "schemas.records:Receipt", lambda unit, staging: a_receipt(product))
+    assert strange.exists() and not (tmp_path / "final.parquet").exists()
+    assert mill.ledger.receipts("infer") == {}
+
+
+def test_a_result_that_another_driver_has_overtaken_stops_this_one(mill: Mill):
+    def arguments(unit: Unit, staging: Staging) -> dict[str, object]:
+        mill.ledger.begin(unit)  # as a second driver would
+        return a_receipt()
+
+    with pytest.raises(Busy, match="another driver has taken this run"):
+        mill.drive([UNIT], "schemas.records:Receipt", arguments)
+
+
+def test_a_result_of_the_driver_itself_that_was_overtaken_is_not_returned(mill: Mill):
+    with pytest.raises(Busy, match="another driver has taken this run"):
+        mill.do(UNIT, f"{__name__}:overtaken")
+
+
+def test_deaths_and_failures_of_a_unit_count_together(mill: Mill, tmp_path: Path):
+    marks = tmp_path / "pids"
+    command = f"echo $PPID >> {marks}; [ $(wc -l < {marks}) -gt 1 ] && exit 3; kill -9 $PPID; sleep 5"
+    with pytest.raises(WorkerError, match="1 of 1 units failed"):
+        mill.drive([UNIT], "subprocess:check_call", lambda unit, staging: {"args": command, "shell": True})
+    assert len(marks.read_text().split()) == 3  # one death, two failures
+    (_, _, attempt, _) = mill.ledger.errors()[0]
+    assert attempt == 2

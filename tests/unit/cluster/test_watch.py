@@ -1,0 +1,35 @@
+import pytest
+
+from cluster.watch import Watch
+from schemas.errors import WorkerError
+
+
+def a_watch() -> tuple[Watch, list[str], list[float]]:
+    said: list[str] = []
+    now = [0.0]
+    return Watch(said.append, warn_after_s=30.0, give_up_after_s=600.0, clock=lambda: now[0]), said, now
+
+
+def test_a_spell_without_workers_is_told_once_and_a_new_spell_again():
+    watch, said, now = a_watch()
+    for now[0], workers in ((5.0, 0), (20.0, 0), (36.0, 0), (60.0, 0), (61.0, 2), (80.0, 0), (111.0, 0)):
+        watch.see(workers)
+    assert [text.split(":")[0] for text in said] == ["no Dask worker for 31 s", "no Dask worker for 31 s"]
+
+
+def test_a_spell_without_workers_ends_the_run_after_the_time_allowed():
+    watch, _, now = a_watch()
+    watch.see(0)
+    now[0] = 599.0
+    watch.see(0)
+    now[0] = 600.0
+    with pytest.raises(WorkerError, match="no Dask worker was there for 600 s"):
+        watch.see(0)
+
+
+def test_what_takes_long_between_two_looks_is_no_spell_without_workers():
+    watch, said, now = a_watch()
+    watch.see(1)
+    now[0] = 5_000.0
+    watch.see(0)
+    assert said == []

@@ -1,0 +1,50 @@
+"""What a run still needs, and what cannot fit."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from pipeline.estimate import BYTES_PER_PREDICTION, GIB, needs_of
+from schemas.config import RunFile
+from schemas.errors import PlanError
+from schemas.records import Receipt
+
+ROW_BYTES = 64 * 64 * 3
+
+
+def run_file(output: Path, **changes: object) -> RunFile:
+    sample = {"sql": "SELECT specobjid, ra, dec, z FROM SpecObj", "rows_per_partition": 10, "limit": 1000}
+    data = {"schema": 1, "name": "a", "output": str(output), "samples": {"spectro": sample}}
+    return RunFile.model_validate({**data, "cube": {"rows_per_chunk": 50, "rows_per_block": 100}, **changes})
+
+
+def planned(wanted: int, partitions: int) -> dict[str, Receipt]:
+    facts = {"wanted": wanted, "partitions": [{}] * partitions}
+    return {"spectro": Receipt(rows=4000, bytes=0, seconds=0.0, digest="p", facts=facts)}
+
+
+def test_every_partition_is_a_query_whatever_the_limit(tmp_path: Path):
+    assert needs_of(run_file(tmp_path), planned(1000, 7)).requests == 1000 + 1 + 7
+
+
+def test_what_is_fetched_and_predicted_needs_no_more_disk_and_no_request(tmp_path: Path):
+    chosen, plans = run_file(tmp_path), planned(950, 1)
+    whole = needs_of(chosen, plans)
+    assert whole.disk_gib * GIB == pytest.approx(950 * (ROW_BYTES + BYTES_PER_PREDICTION))
+    for block in (0, 3, 9):
+        (chosen.cube_path("spectro") / "image" / "c" / str(block)).mkdir(parents=True)
+    left = needs_of(chosen, plans, predicted=100)
+    assert left.disk_gib * GIB == pytest.approx(650 * ROW_BYTES + 850 * BYTES_PER_PREDICTION)
+    assert left.requests == whole.requests - 300
+    assert (left.blocks, left.memory_gib) == (whole.blocks, whole.memory_gib)
+
+
+def test_what_cannot_fit_is_refused(tmp_path: Path):
+    chosen = run_file(tmp_path)
+    needs = needs_of(chosen, planned(950, 1))
+    needs.check(chosen)
+    with pytest.raises(PlanError, match="GiB of disk"):
+        dataclasses.replace(needs, free_gib=needs.disk_gib / 2).check(chosen)
+    with pytest.raises(PlanError, match="raise cluster"):
+        needs.check(run_file(tmp_path, cluster={"memory_gib": 0.5}))
