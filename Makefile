@@ -27,7 +27,7 @@ run: setup
 	$(BIN)/skymill run $(SURVEY)
 
 test: setup
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 unit: setup
 	$(BIN)/python -m pytest tests/unit tests/architecture schemas model cluster pipeline

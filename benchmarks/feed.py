@@ -24,14 +24,19 @@ from schemas.flags import Part
 ROWS, PIXELS, BLOCK, CHUNK, REPEATS = 4096, 64, 1024, 64, 5
 
 
-def make_cube(path: Path, rows: int = ROWS) -> str:
-    """Write a cube of noisy galaxies, stored as a real one is (decision 0003): a checksum, no compression."""
-    random = np.random.default_rng(0)
+def draw(rows: int, random: np.random.Generator) -> np.ndarray:
+    """Draw noisy galaxies ``(rows, y, x, band)``."""
     y, x = np.mgrid[:PIXELS, :PIXELS] - (PIXELS - 1) / 2
     size = random.uniform(3, 10, rows)[:, None, None, None]
     light = 200 * np.exp(-((x * x + y * y)[..., None]) / (2 * size**2))
+    return (light + random.integers(0, 10, (rows, PIXELS, PIXELS, 3))).astype("u1")
+
+
+def make_cube(path: Path, rows: int = ROWS, block: int = BLOCK) -> str:
+    """Write a cube of noisy galaxies, stored as a real one is (decision 0003): a checksum, no compression."""
+    random = np.random.default_rng(0)
     columns = {
-        "image": (light + random.integers(0, 10, (rows, PIXELS, PIXELS, 3))).astype("u1"),
+        "image": np.empty((rows, PIXELS, PIXELS, 3), "u1"),
         "status": np.ones(rows, "u1"),
         "split": np.where(np.arange(rows) % 8, 0, 1).astype("u1"),
         "label": random.uniform(0.01, 0.3, rows).astype("f4"),
@@ -39,6 +44,8 @@ def make_cube(path: Path, rows: int = ROWS) -> str:
         "ra": random.uniform(0, 360, rows),
         "dec": random.uniform(-90, 90, rows),
     }
+    for start in range(0, rows, block):
+        columns["image"][start : start + block] = draw(min(block, rows - start), random)
     group = zarr.open_group(path, mode="w", zarr_format=3)
     for name, data in columns.items():
         rest = data.shape[1:]
@@ -46,13 +53,13 @@ def make_cube(path: Path, rows: int = ROWS) -> str:
             name,
             shape=data.shape,
             dtype=data.dtype,
-            chunks=(CHUNK if rest else BLOCK, *rest),
-            shards=(BLOCK, *rest),
+            chunks=(CHUNK if rest else block, *rest),
+            shards=(block, *rest),
             compressors=[Crc32cCodec()],
         )
         array[:] = data
     group.attrs.update(
-        rows=rows, rows_per_block=BLOCK, rows_per_chunk=CHUNK, arcsec_per_pixel=0.396, bands=["i", "r", "g"]
+        rows=rows, rows_per_block=block, rows_per_chunk=CHUNK, arcsec_per_pixel=0.396, bands=["i", "r", "g"]
     )
     return str(path)
 

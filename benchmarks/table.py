@@ -14,6 +14,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from schemas.environment import MALLOC
+
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "benchmarks.md"
 RUN = "runs/recorded-photoz"
@@ -42,7 +44,8 @@ def table_of(name: str, command: str, sky: Path | None) -> str:
         if subprocess.run([skymill, "run", "surveys/recorded.toml"], env=environ, cwd=ROOT).returncode:
             raise SystemExit("redshifts failed: the run of surveys/recorded.toml did not end")
     words = [sys.executable, *(word.replace("SKY", str(sky)) for word in command.split()[1:])]
-    done = subprocess.run(words, capture_output=True, text=True, cwd=ROOT)
+    environ = {**os.environ, **MALLOC}  # as workers and trainers have it
+    done = subprocess.run(words, env=environ, capture_output=True, text=True, cwd=ROOT)
     rows = [line for line in done.stdout.splitlines() if line.startswith("|")]
     if done.returncode or not rows:
         raise SystemExit(f"{name} failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")

@@ -24,6 +24,7 @@ from cluster.rooms import check_rooms
 from cluster.watch import GIVE_UP_AFTER_S, WARN_AFTER_S, Watch
 from cluster.work import Outcome, Task
 from schemas.config import Cluster
+from schemas.environment import MALLOC
 from schemas.errors import SkymillError, WorkerError
 
 AHEAD = 2
@@ -37,6 +38,7 @@ SETTINGS = {
     "distributed.worker.memory.terminate": 0.95,
     "distributed.comm.timeouts.connect": "30s",
     "distributed.admin.tick.limit": "10s",
+    **{f"distributed.nanny.pre-spawn-environ.{name}": value for name, value in MALLOC.items()},
 }
 
 LOOK_S = 1.0

@@ -12,6 +12,7 @@ import schemas.errors
 from model.files import clean, disk_errors, locked
 from model.jobs import TrainingJob, TrainingResult, read_result, write_job
 from model.trainer import ERROR, PROGRESS, RESULT
+from schemas.environment import MALLOC
 from schemas.errors import ModelError, SkymillError, StoreError
 
 _POLL_S = 0.2
@@ -46,7 +47,12 @@ def run_trainer(
         with (folder / _LOG).open("ab") as log, (folder / PROGRESS).open() as progress:
             command = [sys.executable, "-P", "-m", "model.trainer", str(folder / _JOB), str(os.getpid())]
             child = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=(lock,)
+                command,
+                env={**os.environ, **MALLOC},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                pass_fds=(lock,),
             )
             try:
                 while True:
