@@ -119,8 +119,10 @@ def test_the_report_is_written_again_and_nothing_else(mill: MillRun):
 def test_an_edited_run_file_makes_a_new_version_which_can_be_rolled_back_and_dropped(mill: MillRun):
     first = mill.catalogue()
     old = mill.query("SELECT max(version) FROM skymill.catalogue_version")[0][0]
-    assert mill.command("run", *PATIENT, "training.learning_rate=0.002").returncode == 0
+    before = mill.attempts()
+    assert mill.command("run", *PATIENT, "split.train=0.6").returncode == 0
     assert mill.catalogue() != first
+    assert mill.attempts()["fetch", "accepted"] == before["fetch", "accepted"]
     refused = mill.catalog("drop", "--version", str(old + 1))
     assert refused.returncode == 6
     assert mill.catalog("rollback").returncode == 0
@@ -128,6 +130,6 @@ def test_an_edited_run_file_makes_a_new_version_which_can_be_rolled_back_and_dro
     assert mill.catalog("drop", "--version", str(old + 1)).returncode == 0
     assert f"v{old + 1}" not in mill.catalog("list").stdout
     assert mill.catalog("show", "--version", "99").returncode == 6
-    again = mill.command("run", *PATIENT, "training.learning_rate=0.002")
+    again = mill.command("run", *PATIENT, "split.train=0.6")
     assert (again.returncode, "nothing to do" in again.stdout) == (0, False)
     assert f"v{old + 2}" in mill.catalog("list").stdout

@@ -3,8 +3,9 @@
 import pytest
 
 from model import heads, losses, networks, optimizers
+from model.kinds import KINDS, LOSSES
 from model.presets import load_preset, preset_names
-from pipeline.checks import KINDS, LOSSES, check
+from pipeline.checks import check
 from schemas.config import RunFile
 from schemas.errors import ModelError, PlanError
 
