@@ -19,7 +19,7 @@ from model.threads import import_with_tensorflow
 from pipeline.stages.infer import infer_block
 from pipeline.stores.staging import Staging
 
-REPEATS = 3
+REPEATS = 5
 
 
 def make_bundle(folder: Path, cube: Cube) -> str:
