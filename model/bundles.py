@@ -15,9 +15,10 @@ from typing import Any
 from numpy.typing import NDArray
 
 from model.cubes import Geometry, geometry_from_dict
-from model.files import disk_errors, sync_folder, write_durably
+from model.files import disk_errors, write_durably
 from model.presets import Preset, preset_from_dict
 from model.tensors import pack, unpack
+from schemas.disk import sync
 from schemas.errors import ModelError
 
 _WEIGHTS, _MANIFEST, _FORMAT = "weights.skt", "manifest.json", 1
@@ -85,7 +86,7 @@ def write_bundle(
     }
     write_durably(folder / _MANIFEST, _json(manifest))
     with disk_errors(folder):
-        sync_folder(folder.parent)
+        sync(folder.parent)
     return digest
 
 

@@ -1,6 +1,5 @@
 """Files that are whole or not there, locks on folders, and the file system's refusals in clear words."""
 
-import errno
 import fcntl
 import os
 import secrets
@@ -9,9 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from schemas.disk import FULL, sync
 from schemas.errors import ModelError, StoreError
 
-_FULL = {errno.ENOSPC, errno.EDQUOT}
 _LOCK, _POLL_S = ".lock", 0.1
 
 
@@ -25,7 +24,7 @@ def disk_errors(path: Path) -> Iterator[None]:
 
 
 def _refused(path: str | Path, error: OSError) -> StoreError:
-    if error.errno in _FULL:
+    if error.errno in FULL:
         return StoreError(
             f"the disk is full: cannot write {path}",
             "free some space or choose another `output`, then run the same command again: a training goes on "
@@ -56,16 +55,7 @@ def write_durably(path: Path, data: bytes) -> None:
         except OSError:
             temporary.unlink(missing_ok=True)
             raise
-        sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in `folder` durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        sync(path.parent)
 
 
 @contextmanager

@@ -71,10 +71,8 @@ class Mill:
     def session(self) -> "DaskSession":
         """The workers; they, and Dask with them, are loaded when the first task needs one."""
         if self._session is None:
-            section = self.run_file.cluster
-            scratch = Path(section.scratch) if section.scratch else self.folder / "scratch"
             session: DaskSession = find("cluster.session:DaskSession")(
-                section, scratch=scratch, say=self.view.say
+                self.run_file.cluster, scratch=self.run_file.scratch_folder, say=self.view.say
             )
             self._session = self._resources.enter_context(session)
             session.client.register_plugin(find("cluster.workers:WorkerLog")(str(self.folder / "logs")))

@@ -7,7 +7,7 @@ from cluster.work import whoami
 from pipeline.mill import Mill
 from pipeline.sources.sample_sql import SampleSql
 from pipeline.stages.pull import row_limit
-from pipeline.stores.cube import CubeSpec, create_cube, objects_digest, planned_digest
+from pipeline.stores.cube import CubeSpec, attributes, create_cube, planned_digest
 from pipeline.stores.rows import RowsReport, RowsSpec, order_rows
 from schemas.flags import Status
 from schemas.records import ObjectFailure, Product, Receipt
@@ -42,7 +42,7 @@ def order_sample(mill: Mill, *, sample: str, parts: list[Path]) -> Receipt:
             "splits": found.splits,
             "features": list(found.features),
             "duplicates": found.duplicate_count,
-            "objects": objects_digest(staged),
+            "objects": attributes(run_file.cube_path(sample))["objects"],
             "cube_sha256": planned_digest(run_file.cube_path(sample)),
         },
         worker=whoami(),

@@ -46,9 +46,8 @@ def _write_hats(ledger: Ledger, run_file: RunFile) -> Path:
         write = find("pipeline.stores.hats:write_hats")
     except ModuleNotFoundError as error:
         raise SkymillError(f"HATS needs {error.name}", "pip install skymill[hats]") from error
-    section, out = run_file.cluster, run_file.folder / "hats" / run_file.catalogue.name
-    scratch = Path(section.scratch) if section.scratch else run_file.folder / "scratch"
-    with find("cluster.session:DaskSession")(section, scratch=scratch) as session:
+    out = run_file.folder / "hats" / run_file.catalogue.name
+    with find("cluster.session:DaskSession")(run_file.cluster, scratch=run_file.scratch_folder) as session:
         write(connection=ledger.connection, version=version, out=out, client=session.client)
     return out
 

@@ -242,6 +242,11 @@ class RunFile(Section):
         return Path(self.output).resolve() / self.name
 
     @property
+    def scratch_folder(self) -> Path:
+        """The folder for what workers may lose: ``cluster.scratch``, or ``scratch`` in the run's own folder."""
+        return Path(self.cluster.scratch) if self.cluster.scratch else self.folder / "scratch"
+
+    @property
     def cube_folder(self) -> Path:
         """The folder of the cubes: ``cube.path``, or ``cube`` in the run's own folder."""
         return Path(self.cube.path).resolve() if self.cube.path else self.folder / "cube"

@@ -22,10 +22,11 @@ import zarr
 from zarr.codecs import Crc32cCodec
 
 from pipeline.stores.shards import write_shard
-from pipeline.stores.staging import disk_errors, make_folder, seal, sync
+from pipeline.stores.staging import disk_errors, make_folder, seal
 from schemas.arrays import DEC, DIGEST_BYTES, FEATURE_PREFIX, FETCHED, ID, IMAGE, PLANNED, RA, ArraySpec
 from schemas.config import RunFile
 from schemas.digests import file_sha256
+from schemas.disk import sync
 from schemas.errors import StoreError
 from schemas.records import Block, Product
 

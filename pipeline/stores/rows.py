@@ -17,10 +17,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.stores.staging import clean, disk_errors, sync
+from pipeline.stores.staging import clean, disk_errors
 from schemas.arrays import FEATURE_PREFIX
 from schemas.config import RunFile
 from schemas.digests import file_sha256
+from schemas.disk import sync
 from schemas.errors import PlanError, StoreError
 from schemas.flags import Part
 from schemas.statements import statement

@@ -6,7 +6,6 @@ not touch what was accepted, and what it left behind is a folder to remove.
 """
 
 import errno
-import os
 import secrets
 import shutil
 from collections.abc import Iterable, Iterator
@@ -15,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from schemas.digests import file_sha256
+from schemas.disk import FULL, sync
 from schemas.errors import StoreError
 from schemas.records import Product, Receipt
 
-_FULL = {errno.ENOSPC, errno.EDQUOT}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
@@ -70,7 +69,7 @@ def disk_errors(path: Path, needed_bytes: int = 0) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in _FULL:
+        if error.errno in FULL:
             needed = f"{needed_bytes:,} bytes needed, " if needed_bytes else ""
             raise StoreError(
                 f"the disk is full: cannot write {path} ({needed}{free_bytes(path):,} bytes free)",
@@ -91,15 +90,6 @@ def free_bytes(path: Path) -> int:
     while not path.exists() and path != path.parent:
         path = path.parent
     return shutil.disk_usage(path).free
-
-
-def sync(path: Path) -> None:
-    """Make a file, or a folder's entries, durable."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def seal(staged: Path, final: Path) -> Product:

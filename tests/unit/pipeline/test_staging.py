@@ -132,7 +132,7 @@ def test_a_file_that_cannot_be_made_durable_is_a_fault(products, monkeypatch):
     def fsync(_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(module.os, "fsync", fsync)
+    monkeypatch.setattr(os, "fsync", fsync)
     with pytest.raises(StoreError, match="the disk is full"):
         seal(Path(products[0].staged), Path(products[0].final))
 
