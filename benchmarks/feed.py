@@ -67,15 +67,25 @@ def make_cube(path: Path, rows: int = ROWS, block: int = BLOCK) -> str:
 def from_cube(machine: Any, batches: Iterator[Batch]) -> None:
     """Learn one epoch from the cube."""
     for batch in batches:
-        machine.learn(batch.images, batch.labels, float(len(batch.rows)))
+        machine.learn(batch)
 
 
 def from_memory(machine: Any, images: np.ndarray, part: LabelledRows, batch: int, epoch: int) -> None:
     """Learn one epoch from an array that holds the same images."""
     order = np.random.default_rng(epoch).permutation(len(images))
-    for first in range(0, len(order), batch):
+    for index, first in enumerate(range(0, len(order), batch)):
         chosen = order[first : first + batch]
-        machine.learn(images[chosen], part.labels[chosen], float(len(chosen)))
+        machine.learn(
+            Batch(
+                index=index,
+                size=len(chosen),
+                rows=part.rows[chosen],
+                images=images[chosen],
+                labels=part.labels[chosen],
+                weights=part.weights[chosen],
+                draws=chosen.astype(np.int32),
+            )
+        )
 
 
 def timed(work: Callable[[], None]) -> tuple[float, float]:
@@ -86,13 +96,13 @@ def timed(work: Callable[[], None]) -> tuple[float, float]:
 
 
 def main() -> None:
-    training = import_with_tensorflow("model.training", threads=1)
+    machines = import_with_tensorflow("model.machine", threads=1)
     with tempfile.TemporaryDirectory() as folder:
         path = sys.argv[1] if len(sys.argv) > 1 else make_cube(Path(folder) / "cube.zarr")
         cube, preset = open_cube(path), load_preset("light")
         part, batch = labelled_rows(cube)[Part.TRAIN], preset["training"]["batch"]
         images = cube.read("image")[part.rows]
-        machine = training.assemble(preset, cube, 1)
+        machine = machines.assemble(preset, cube, 1)
         feed = training_epochs(cube, part, batch=batch, seed=1, epochs=range(REPEATS + 1), turn=False)
         with feed as epochs:
             seconds = [

@@ -55,13 +55,13 @@ def measure(stage: str, blocks: int, url: str, work: Path) -> None:
 
 def measure_training(blocks: int, work: Path) -> None:
     """Learn two epochs of a cube of a few rows, and of one of whole blocks."""
-    training = import_with_tensorflow("model.training", threads=1)
+    machines = import_with_tensorflow("model.machine", threads=1)
     preset, peaks = load_preset("light"), []
     for rows in (FEW, blocks * ROWS_PER_BLOCK):
         # By another process: the memory of drawing must not hide that of learning.
         again(["--draw", str(work / f"{rows}.zarr"), str(rows)])
         cube = open_cube(str(work / f"{rows}.zarr"))
-        machine, part = training.assemble(preset, cube, 1), labelled_rows(cube)[Part.TRAIN]
+        machine, part = machines.assemble(preset, cube, 1), labelled_rows(cube)[Part.TRAIN]
         with training_epochs(cube, part, batch=64, seed=1, epochs=range(2), turn=False) as epochs:
             for epoch in epochs:
                 from_cube(machine, epoch)

@@ -23,6 +23,8 @@ COMMANDS = {
     "fetch": "benchmarks.fetch",
     "publish": "benchmarks.publish",
     "feed": "benchmarks.feed",
+    "train": "benchmarks.train",
+    "recovery": "benchmarks.recovery",
     "inference": "benchmarks.inference",
     "memory": "benchmarks.memory",
     "redshifts": f"benchmarks.tree_baseline {RUN}/cube/spectro.zarr {RUN}/predictions/spectro",

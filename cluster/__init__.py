@@ -1,1 +1,1 @@
-"""Where it runs: sessions, the politeness desk, and keeping the workers' rooms the same as ours."""
+"""Where it runs: sessions, groups, the politeness desk, and keeping the workers' rooms the same as ours."""

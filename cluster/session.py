@@ -19,7 +19,7 @@ from distributed import Client, Future, LocalCluster
 from distributed.client import ClosedClientError
 from distributed.scheduler import KilledWorker
 
-from cluster import starts
+from cluster import starts, tells
 from cluster.rooms import check_rooms
 from cluster.watch import GIVE_UP_AFTER_S, WARN_AFTER_S, Watch
 from cluster.work import Outcome, Task
@@ -96,7 +96,8 @@ class DaskSession:
         self._address = cluster.address or "the local cluster"
         self.client = self._connect()
         self.client.register_plugin(starts.StartsPlugin(), name=starts.PLUGIN)
-        self._watch = Watch(say, warn_after_s=warn_after_s, give_up_after_s=give_up_after_s)
+        self.client.register_plugin(tells.TellsPlugin(), name=tells.PLUGIN)
+        self.watch = Watch(say, warn_after_s=warn_after_s, give_up_after_s=give_up_after_s)
         self._checked: set[str] = set()
         self._count_threads()
 
@@ -113,9 +114,9 @@ class DaskSession:
 
     def _count_threads(self) -> int:
         """Return the worker threads there are now, after a look at the workers that came since the last time."""
-        with self._scheduler_answers():
+        with self.scheduler_answers():
             threads: dict[str, int] = self.client.nthreads()
-        self._watch.see(len(threads))
+        self.watch.see(len(threads))
         self._same_everywhere([worker for worker in threads if worker not in self._checked])
         return sum(threads.values())
 
@@ -123,7 +124,7 @@ class DaskSession:
         if not workers:
             return
         here = check_rooms()
-        with self._scheduler_answers():
+        with self.scheduler_answers():
             found = self.client.run(check_rooms, workers=workers, on_error="return")
         for worker, there in found.items():
             if isinstance(there, OSError):  # it is gone already
@@ -138,7 +139,8 @@ class DaskSession:
             self._checked.add(worker)
 
     @contextlib.contextmanager
-    def _scheduler_answers(self) -> Iterator[None]:
+    def scheduler_answers(self) -> Iterator[None]:
+        """Turn the loss of the scheduler into a `WorkerError` that says so."""
         try:
             yield
         except GONE as error:
@@ -167,7 +169,7 @@ class DaskSession:
             while self._fill(source, flight) or flight.running:
                 future = self._next(flight)
                 task = flight.running[future]
-                with self._scheduler_answers():
+                with self.scheduler_answers():
                     outcome = self._outcome(task, future, flight)
                 if outcome is not None:
                     del flight.running[future]
@@ -180,7 +182,7 @@ class DaskSession:
         room = AHEAD * max(1, self._count_threads()) - len(flight.running)
         added = False
         while room > 0 and (task := next(source, None)) is not None:
-            with self._scheduler_answers():
+            with self.scheduler_answers():
                 flight.submit(task)
             room, added = room - 1, True
         return added

@@ -52,11 +52,16 @@ def perform(task: Task, name: str, driver: str) -> Any:
     WorkerError
         If no start is left: as many workers died at it.
     """
-    worker = get_worker()
-    begin = worker.scheduler.skymill_begin(driver=driver, name=name)
-    if asyncio.run_coroutine_threadsafe(begin, worker.loop.asyncio_loop).result() > task.starts:
+    if begin(driver, name) > task.starts:
         raise too_many_deaths(task.starts)
     return find(task.work)(**task.arguments)
+
+
+def begin(driver: str, name: str) -> int:
+    """Count a start from a task's thread; return which one it is, from 1."""
+    worker = get_worker()
+    told = worker.scheduler.skymill_begin(driver=driver, name=name)
+    return int(asyncio.run_coroutine_threadsafe(told, worker.loop.asyncio_loop).result())
 
 
 def too_many_deaths(count: int) -> WorkerError:

@@ -29,10 +29,26 @@ class Task:
 
 
 @dataclass(frozen=True)
+class GroupTask:
+    """One call of `work` on every member of a group, as ``work(**arguments, place=, tell=, stopped=)``.
+
+    ``key`` names it, and fences members that a dead driver left behind; generations are numbered from
+    ``first_generation``; ``attempts`` is how many may follow each other without a new durable step.
+    """
+
+    key: str
+    work: str
+    arguments: dict[str, Any] = field(default_factory=dict, hash=False)
+    attempt: int = 1
+    attempts: int = 4
+    first_generation: int = 1
+
+
+@dataclass(frozen=True)
 class Outcome:
     """What became of a task: a value, or an error and how often the task was started."""
 
-    task: Task
+    task: Task | GroupTask
     value: Any = None
     error: SkymillError | None = None
     starts: int = 1

@@ -1,6 +1,11 @@
-"""The parts networks are made of, written with `keras.ops` only, each with explicit seeds."""
+"""The parts networks are made of, written with `keras.ops` only, each with explicit seeds.
+
+What sums over many pixels or takes logarithms is always computed in float32; convolutions and dense layers are
+computed as the training's ``precision`` says.
+"""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -27,6 +32,75 @@ class Seeds:
         return int(self._state.spawn(1)[0].generate_state(1, np.uint32)[0] >> 1)
 
 
+@dataclass(frozen=True)
+class Style:
+    """How the layers of one network are made.
+
+    ``synchronized``: batch normalisation is shared by all processes of a training. ``precision``: a Keras policy
+    such as ``mixed_bfloat16`` for convolutions and dense layers; variables are float32. ``monte_carlo``: dropout
+    is active in inference too.
+    """
+
+    seeds: Seeds
+    synchronized: bool = False
+    precision: str = "float32"
+    monte_carlo: bool = False
+
+
+class RowDropout(layers.Layer):
+    """Dropout that knows the row: what is dropped of a row is decided by the row's own draw, and nothing else.
+
+    An element is kept when a hash of (layer, draw of the row, element) says so, and scaled by 1 / (1 - rate). So
+    a row meets the same mask in whatever batch, process or framework it is. The hash is lowbias32 (C. Wellons,
+    "Prospecting for Hash Functions", 2018) in wrapping 32-bit integers, its shifts made logical by a bit mask.
+
+    Parameters
+    ----------
+    rate : float
+        Share of elements that are dropped, 0 <= rate < 1.
+    seed : int
+        Tells the layers of a network apart.
+    always : bool
+        Drop in inference too.
+    """
+
+    def __init__(self, rate: float, seed: int, *, always: bool = False, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.rate, self.seed, self.always = rate, seed, always
+
+    def build(self, input_shape: Any) -> None:
+        """Draw the element's part of the hash: one integer an element of a row."""
+        shape = (1, *input_shape[0][1:])
+        bits = np.random.default_rng(self.seed).integers(0, 1 << 32, shape, dtype=np.uint32)
+        self._elements = bits.view(np.int32)
+        self.built = True
+
+    def call(self, inputs: Any, training: bool = False) -> Any:
+        """Return ``inputs[0]`` ``(batch, ...)`` with some elements dropped; ``inputs[1]`` ``(batch,)`` are draws."""
+        x, draw = inputs
+        if not (training or self.always):
+            return x
+        draw = ops.reshape(ops.cast(draw, "int32"), (-1, *[1] * (len(x.shape) - 1)))
+        uniform = _shifted(_lowbias32(ops.bitwise_xor(draw, self._elements)), 8)
+        return ops.where(uniform >= round(self.rate * (1 << 24)), x / (1 - self.rate), ops.zeros_like(x))
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """Return the shape of what dropout is applied to."""
+        return input_shape[0]
+
+
+def _lowbias32(x: Any) -> Any:
+    """Mix the bits of int32 values: each bit of the input flips each of the output's with probability 1/2."""
+    x = ops.bitwise_xor(x, _shifted(x, 16)) * np.uint32(0x7FEB352D).view(np.int32)
+    x = ops.bitwise_xor(x, _shifted(x, 15)) * np.uint32(0x846CA68B).view(np.int32)
+    return ops.bitwise_xor(x, _shifted(x, 16))
+
+
+def _shifted(x: Any, bits: int) -> Any:
+    """Shift int32 values to the right, zeros coming in from the left."""
+    return ops.bitwise_and(ops.right_shift(x, np.int32(bits)), np.int32((1 << (32 - bits)) - 1))
+
+
 class InputMaps(layers.Layer):
     """Turn stored pixels, 0 to 255, into what the network sees.
 
@@ -42,7 +116,7 @@ class InputMaps(layers.Layer):
     """
 
     def __init__(self, maps: str, *, axis: int = -1, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+        super().__init__(dtype="float32", **kwargs)
         self.maps, self.axis = maps, axis
 
     def call(self, images: Any) -> Any:
@@ -60,6 +134,9 @@ class Halve(layers.Layer):
 
     Slices are several times faster on a CPU than the pooling operation.
     """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(dtype="float32", **kwargs)
 
     def call(self, images: Any) -> Any:
         """Return float images of half the side."""
@@ -90,7 +167,7 @@ class RadialProfile(layers.Layer):
     """
 
     def __init__(self, rings: int, bands: int, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+        super().__init__(dtype="float32", **kwargs)
         self.rings, self.bands = rings, bands
 
     def build(self, input_shape: Any) -> None:
@@ -168,23 +245,31 @@ def _shape(moments: Any) -> Any:
     return ops.stack([ops.log(trace), ops.log(area), ellipticity], axis=-1)
 
 
-def conv_unit(x: Any, *, kernel: int, filters: int, l2: float, seeds: Seeds, synchronized: bool) -> Any:
-    """Apply one convolution, batch normalisation and ReLU."""
+def conv_unit(x: Any, *, kernel: int, filters: int, l2: float, style: Style) -> Any:
+    """Apply one convolution, batch normalisation (its moments in float32) and ReLU."""
     x = layers.Conv2D(
         filters,
         kernel,
         padding="same",
-        kernel_initializer=keras.initializers.GlorotUniform(seeds()),
+        kernel_initializer=keras.initializers.GlorotUniform(style.seeds()),
         kernel_regularizer=keras.regularizers.L2(l2) if l2 else None,
+        dtype=style.precision,
     )(x)
-    return layers.ReLU()(layers.BatchNormalization(synchronized=synchronized)(x))
+    x = layers.BatchNormalization(synchronized=style.synchronized, dtype=style.precision)(x)
+    return layers.ReLU(dtype=style.precision)(x)
 
 
-def perceptron(x: Any, hidden: Sequence[int], *, dropout: float, seeds: Seeds) -> Any:
+def row_dropout(x: Any, draw: Any, rate: float, *, style: Style) -> Any:
+    """Apply dropout, none when `rate` is 0."""
+    if not rate:
+        return x
+    return RowDropout(rate, style.seeds(), always=style.monte_carlo, dtype=style.precision)([x, draw])
+
+
+def perceptron(x: Any, draw: Any, hidden: Sequence[int], *, dropout: float, style: Style) -> Any:
     """Apply dense layers with GELU, a dropout before each."""
     for width in hidden:
-        if dropout:
-            x = layers.Dropout(dropout, seed=seeds())(x)
-        initializer = keras.initializers.GlorotUniform(seeds())
-        x = layers.Dense(width, activation="gelu", kernel_initializer=initializer)(x)
+        x = row_dropout(x, draw, dropout, style=style)
+        initializer = keras.initializers.GlorotUniform(style.seeds())
+        x = layers.Dense(width, activation="gelu", kernel_initializer=initializer, dtype=style.precision)(x)
     return x

@@ -3,6 +3,8 @@
 ``weights.skt`` (named arrays), ``preset.json``, ``geometry.json``, ``metrics.json``, ``history.json``,
 ``run.json`` (the provenance given) and ``manifest.json`` (SHA-256 of each file, the digest, and the digest of
 the inputs it was made from). The digest names the content: weights, preset and geometry, never time or place.
+A bundle may hold an export besides, the same network in the form of a faster runtime (`model.export`): its files
+are in the manifest, and have no part in the digest.
 """
 
 import hashlib
@@ -22,11 +24,16 @@ from schemas.disk import sync
 from schemas.errors import ModelError
 
 _WEIGHTS, _MANIFEST, _FORMAT = "weights.skt", "manifest.json", 1
+EXPORTS = ("network.xml", "network.bin", "dropout.xml", "dropout.bin")
+"""Names of an export's files: the network, and the network whose dropout is active in inference too."""
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle as read: ``weights`` in the network's own order, ``inputs`` the digest of what it was made from."""
+    """A bundle as read: ``weights`` in the network's own order, ``inputs`` the digest of what it was made from.
+
+    ``export`` is the version of the runtime that its export was made with; empty if it has none.
+    """
 
     path: str
     digest: str
@@ -38,6 +45,7 @@ class Bundle:
     metrics: Mapping[str, Any]
     history: Sequence[Mapping[str, float]]
     run: Mapping[str, Any]
+    export: str = ""
 
 
 def write_bundle(
@@ -86,8 +94,34 @@ def write_bundle(
     }
     write_durably(folder / _MANIFEST, _json(manifest))
     with disk_errors(folder):
+        for name in EXPORTS:
+            (folder / name).unlink(missing_ok=True)  # of a bundle that was here before
         sync(folder.parent)
     return digest
+
+
+def add_export(folder: Path, files: Mapping[str, bytes], version: str) -> None:
+    """Add an export to the bundle in `folder`; whenever the process dies, the bundle is whole, with or without it.
+
+    Parameters
+    ----------
+    folder : Path
+        A bundle.
+    files : Mapping
+        Content of the export's files, whose names are among `EXPORTS`.
+    version : str
+        Version of the runtime that made it.
+
+    Raises
+    ------
+    StoreError
+        The folder cannot be written, or the disk is full.
+    """
+    manifest = json.loads((folder / _MANIFEST).read_text())
+    for name, data in files.items():
+        write_durably(folder / name, data)
+        manifest["sha256"][name] = hashlib.sha256(data).hexdigest()
+    write_durably(folder / _MANIFEST, _json(manifest | {"export": version}))
 
 
 def load_bundle(path: str | Path) -> Bundle:
@@ -123,6 +157,7 @@ def load_bundle(path: str | Path) -> Bundle:
         metrics=values["metrics.json"],
         history=values["history.json"],
         run=values["run.json"],
+        export=manifest.get("export", ""),
     )
 
 

@@ -3,8 +3,8 @@
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
@@ -47,10 +47,13 @@ class Cube:
     rows: int
     rows_per_block: int
     rows_per_chunk: int
+    opened: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     def array(self, name: str) -> Any:
         """Return the array `name` itself."""
-        return self.group[name]
+        if name not in self.opened:
+            self.opened[name] = self.group[name]
+        return self.opened[name]
 
     def read(self, name: str, start: int = 0, stop: int | None = None) -> Array:
         """Return rows `start` to `stop` (exclusive) of the array `name`.
@@ -101,15 +104,23 @@ def open_cube(path: str) -> Cube:
 
 @dataclass(frozen=True)
 class LabelledRows:
-    """The usable rows of one part of the split, ascending, and their labels."""
+    """The usable rows of one part of the split, ascending, their labels, and what each counts in the loss.
+
+    The weights are ones where nothing else is said.
+    """
 
     rows: NDArray[np.int64]
     labels: NDArray[np.float32]
+    weights: NDArray[np.float32] = None  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        if self.weights is None:
+            object.__setattr__(self, "weights", np.ones(len(self.rows), np.float32))
 
     def within(self, low: float, high: float) -> "LabelledRows":
         """Return those with a label in [low, high]."""
         keep = (self.labels >= low) & (self.labels <= high)
-        return LabelledRows(self.rows[keep], self.labels[keep])
+        return LabelledRows(self.rows[keep], self.labels[keep], self.weights[keep])
 
 
 def labelled_rows(cube: Cube) -> dict[Part, LabelledRows]:
@@ -118,10 +129,17 @@ def labelled_rows(cube: Cube) -> dict[Part, LabelledRows]:
     Raises
     ------
     ModelError
-        The cube has no label at all.
+        The cube has no label at all, or an infinite one.
     """
     labels = cube.read(arrays.LABEL.name).astype(np.float32)
     split, status = cube.read(arrays.SPLIT.name), cube.read(arrays.STATUS.name)
+    infinite = int(np.isinf(labels).sum())
+    if infinite:
+        raise ModelError(
+            f"{infinite} of the {cube.rows} labels of {cube.path} are infinite",
+            "select finite values of target.column in the sample's SQL, or NULL where it is unknown: "
+            "rows without a label are left out",
+        )
     if not np.isfinite(labels).any():
         raise ModelError(
             f"none of the {cube.rows} rows of {cube.path} has a label",
@@ -174,8 +192,6 @@ def read_ahead(source: Iterable[Result]) -> Iterator[tuple[Iterator[Result], Cal
         closing.set()
         wanted.release()
         while thread.is_alive():
-            try:
-                results.get(timeout=0.05)
-            except queue.Empty:
-                pass
-        thread.join()
+            with suppress(queue.Empty):
+                results.get_nowait()  # it may wait for room
+            thread.join(0.05)

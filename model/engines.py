@@ -1,11 +1,14 @@
-"""The one module that speaks TensorFlow: compiled training steps and compiled inference.
+"""The engine that speaks TensorFlow: compiled training steps, alone or in a group, and compiled inference.
 
 It is imported by a trainer process and, when a worker predicts first, by `model.prediction`; nowhere else, so
-that nothing but learning and predicting pays for the import. Another framework is another module with these
-functions.
+that nothing but learning and predicting pays for the import. `model.portable` is the same for every other
+framework Keras speaks, without groups; `model.threads.engine` says which one it is.
 """
 
-from collections.abc import Callable
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import keras
@@ -14,10 +17,145 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
+from model.batches import Batch
 from model.heads import summarise
 from model.losses import Loss
+from schemas.errors import PeerLost, WorkerError
+from schemas.records import Place
 
 Array = NDArray[Any]
+
+_LOST = (
+    tf.errors.UnavailableError,
+    tf.errors.DeadlineExceededError,
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+)
+"""What a collective ends with when a member is gone."""
+_UNCLEAR = (tf.errors.InternalError, tf.errors.UnknownError, tf.errors.FailedPreconditionError)
+"""What it may end with too; but these have other causes as well, so their words are looked at."""
+_WORDS = ("ollective", "oordination", "heartbeat", "onnection reset", "ocket closed", "peer")
+_PORT_TAKEN = ("Could not start gRPC server", "Address already in use", "address in use", "No address added")
+
+
+class Group:
+    """The members of one training; of one when alone. Made by `join`.
+
+    Every member calls the same methods in the same order: each of them waits for the others.
+    """
+
+    def __init__(self, strategy: tf.distribute.Strategy, rank: int, size: int) -> None:
+        self.rank, self.size = rank, size
+        self._strategy = strategy
+        self._totals: dict[Any, Callable[[Any], Any]] = {}
+
+    @contextmanager
+    def scope(self) -> Iterator[None]:
+        """Make the network and the optimizer in here: their variables begin with rank 0's values."""
+        with peer_errors(self), self._strategy.scope():
+            yield
+
+    def run(self, function: Callable[..., Any], *tensors: Any) -> Any:
+        """Call `function` as a member: in it `total` adds up over all of them. Belongs into a ``tf.function``."""
+        return self._strategy.run(function, args=tensors)
+
+    def sum(self, array: Array) -> Array:
+        """Return the elementwise sum over all members, the same bits on each; integers do not round."""
+        array = np.asarray(array)
+        if self.size == 1 or not array.size:
+            return array.copy()
+        wide = array if array.dtype.kind == "f" else array.astype(np.int64)
+        flat = np.ascontiguousarray(wide).ravel()
+        if flat.dtype not in self._totals:
+            spec = tf.TensorSpec((None,), flat.dtype)
+            self._totals[flat.dtype] = _compiled(lambda x: self.run(total, x), [spec])
+        with peer_errors(self):
+            summed = self._totals[flat.dtype](tf.constant(flat)).numpy()
+        return np.asarray(summed, array.dtype).reshape(array.shape)
+
+    def broadcast(self, array: Array) -> Array:
+        """Return rank 0's array, bit for bit; the others give one of the same shape and type."""
+        array = np.asarray(array)
+        data = array.tobytes() if self.rank == 0 else bytes(array.nbytes)
+        words = np.frombuffer(data + bytes(-len(data) % 8), np.int64)
+        found = self.sum(words).tobytes()[: array.nbytes]
+        return np.frombuffer(found, array.dtype).reshape(array.shape).copy()
+
+
+def total(values: Any) -> Any:
+    """Return the sum over all members of a tensor, or of each of a list, within `Group.run`."""
+    placed = tf.nest.map_structure(tf.identity, values)  # the inputs of a function are not on any device yet
+    return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, placed)
+
+
+@contextmanager
+def peer_errors(group: Group) -> Iterator[None]:
+    """Turn what TensorFlow raises when another member is gone into a `PeerLost`.
+
+    Raises
+    ------
+    PeerLost
+        Another member of the group ended, or does not answer.
+    """
+    try:
+        yield
+    except (*_LOST, *_UNCLEAR) as error:
+        if group.size == 1 or not _is_lost(error):
+            raise
+        raise _peer_lost(group.rank, group.size, error) from error
+
+
+def _is_lost(error: Exception) -> bool:
+    return isinstance(error, _LOST) or any(word in str(error) for word in _WORDS)
+
+
+def _peer_lost(rank: int, size: int, error: Exception) -> PeerLost:
+    return PeerLost(
+        f"trainer {rank} of {size} ended because another one did ({_first_line(error)})",
+        "look at what the other one says; the training goes on from its last checkpoint",
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {(str(error).strip() or 'no words').splitlines()[0][:200]}"
+
+
+def join(place: Place) -> Group:
+    """Join the group of `place`, and wait for its other members. Comes before any other TensorFlow operation.
+
+    GPUs take memory as they need it; of several that are visible, the first one is used.
+
+    Raises
+    ------
+    WorkerError
+        The address this member was given is taken by another process.
+    PeerLost
+        Another member did not come, or ended.
+    """
+    devices = tf.config.list_physical_devices("GPU")
+    tf.config.set_visible_devices(devices[:1], "GPU")
+    for device in devices[:1]:
+        tf.config.experimental.set_memory_growth(device, True)
+    if not place.members:
+        return Group(tf.distribute.get_strategy(), 0, 1)
+    task = {"type": "worker", "index": place.rank}
+    os.environ["TF_CONFIG"] = json.dumps({"cluster": {"worker": list(place.members)}, "task": task})
+    options = tf.distribute.experimental.CommunicationOptions(
+        implementation=tf.distribute.experimental.CommunicationImplementation.AUTO
+    )
+    try:
+        strategy = tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
+    except tf.errors.OpError as error:
+        if any(words in str(error) for words in _PORT_TAKEN):
+            raise WorkerError(
+                f"trainer {place.rank} of {place.size} cannot listen on {place.members[place.rank]}: "
+                "another process took the port in the meantime",
+                "nothing to do: the next generation takes other ports",
+            ) from error
+        if place.size > 1:
+            raise _peer_lost(place.rank, place.size, error) from error
+        raise
+    return Group(strategy, place.rank, place.size)
 
 
 def prepare(seed: int) -> None:
@@ -32,31 +170,77 @@ def versions() -> dict[str, str]:
 
 
 def training_step(
-    network: keras.Model, optimizer: keras.optimizers.Optimizer, loss: Loss
-) -> Callable[[Array, Array, float], float]:
-    """Return ``step(images, labels, global_batch)``, which learns once and returns the data loss.
+    network: keras.Model, optimizer: keras.optimizers.Optimizer, loss: Loss, group: Group, *, accumulate: int
+) -> Callable[[Batch], tuple[float, NDArray[np.bool_]]]:
+    """Return ``step(batch)``, which learns once from a global batch, of which `batch` is this member's share.
 
-    The loss that is differentiated is the sum over the images given, divided by `global_batch`, plus the
-    network's own penalties; so processes that each see a share of one global batch may add their gradients.
+    The loss that is differentiated is the weighted sum over all rows divided by the size of the global batch,
+    plus the network's own penalties. Gradients are summed over the members once, as one list, in the replica's
+    context; the optimizer is called outside of it, where it sums nothing itself, so that clipping and loss
+    scaling see the gradient of the whole global batch.
+
+    Parameters
+    ----------
+    network, optimizer : keras.Model, keras.optimizers.Optimizer
+        Made within ``group.scope()``.
+    loss : Loss
+        One number a row.
+    group : Group
+        Whose members all call the step with their share of the same global batch.
+    accumulate : int
+        In how many pieces the own share is computed, one after the other, to need less memory.
+
+    Returns
+    -------
+    callable
+        Of a batch: the data loss of the whole global batch, the same on all members; and of each row of the own
+        share, whether its loss is not finite.
     """
-    optimizer.build(network.trainable_variables)
+    with group.scope():
+        optimizer.build(network.trainable_variables)
+    penalty_share = 1.0 / (group.size * accumulate)
 
-    def learn(images: Any, labels: Any, global_batch: Any) -> Any:
+    def differentiate(images: Any, draws: Any, labels: Any, weights: Any, size: Any) -> Any:
         with tf.GradientTape() as tape:
-            data_loss = tf.reduce_sum(loss(labels, network(images, training=True))) / global_batch
-            total = data_loss + tf.add_n(network.losses) if network.losses else data_loss
-        gradients = tape.gradient(total, network.trainable_variables)
+            rows = loss(labels, network([images, draws], training=True))
+            data_loss = tf.reduce_sum(weights * rows) / size
+            penalties = tf.add_n(network.losses) * penalty_share if network.losses else 0.0
+            scaled = optimizer.scale_loss(data_loss + penalties)
+        gradients = tape.gradient(
+            scaled, network.trainable_variables, unconnected_gradients=tf.UnconnectedGradients.ZERO
+        )
+        return [*gradients, data_loss], tf.logical_not(tf.math.is_finite(rows))
+
+    def share(*tensors: Any) -> Any:
+        return group.run(differentiate, *tensors)
+
+    def conclude(own: Any) -> Any:
+        *gradients, data_loss = group.run(total, own)
         optimizer.apply_gradients(zip(gradients, network.trainable_variables, strict=True))
         return data_loss
 
-    compiled = tf.function(
-        learn, input_signature=[*_images_and_labels(network), tf.TensorSpec((), tf.float32)]
-    )
+    def whole(*tensors: Any) -> Any:
+        own, bad = share(*tensors)
+        return conclude(own), bad
 
-    def step(images: Array, labels: Array, global_batch: float) -> float:
-        return float(
-            compiled(tf.constant(images), tf.constant(labels), tf.constant(global_batch, tf.float32))
-        )
+    number, whole_numbers = tf.TensorSpec((None,), tf.float32), tf.TensorSpec((None,), tf.int32)
+    signature = [_images(network), whole_numbers, number, number, tf.TensorSpec((), tf.float32)]
+    compiled, piece, last = _compiled(whole, signature), _compiled(share, signature), _compiled(conclude)
+    add = _compiled(lambda one, other: [a + b for a, b in zip(one, other, strict=True)])
+
+    def step(batch: Batch) -> tuple[float, NDArray[np.bool_]]:
+        columns = (batch.images, batch.draws, batch.labels, batch.weights)
+        size = tf.constant(batch.size, tf.float32)
+        with peer_errors(group):
+            if accumulate == 1:
+                data_loss, bad = compiled(*map(tf.constant, columns), size)
+                return float(data_loss), bad.numpy()
+            own, found = None, []
+            for rows in np.array_split(np.arange(len(batch.rows)), accumulate):
+                one, bad = piece(*(tf.constant(column[rows]) for column in columns), size)
+                own = one if own is None else add(own, one)
+                found.append(bad.numpy())
+            return float(last(own)), np.concatenate(found)
 
     return step
 
@@ -64,40 +248,51 @@ def training_step(
 def evaluation_step(
     network: keras.Model, loss: Loss, head: Any
 ) -> Callable[[Array, Array], tuple[float, Array]]:
-    """Return ``evaluate(images, labels)``: the sum of the losses, and the head's answers."""
+    """Return ``evaluate(images, labels)``: the sum of the losses, and the head's answers; of the own rows only."""
 
     def evaluate(images: Any, labels: Any) -> Any:
-        output = network(images, training=False)
+        output = network([images, tf.zeros_like(labels, tf.int32)], training=False)
         return tf.reduce_sum(loss(labels, output)), summarise(output, head)
 
-    compiled = tf.function(evaluate, input_signature=_images_and_labels(network))
+    compiled = _compiled(evaluate, [_images(network), tf.TensorSpec((None,), tf.float32)])
 
     def step(images: Array, labels: Array) -> tuple[float, Array]:
-        total, answers = compiled(tf.constant(images), tf.constant(labels))
-        return float(total), answers.numpy()
+        total_loss, answers = compiled(tf.constant(images), tf.constant(labels))
+        return float(total_loss), answers.numpy()
 
     return step
 
 
-def inference(network: keras.Model, head: Any, batch: int) -> Callable[[Array], Array]:
-    """Return the head's answers to ``(batch, y, x, band)`` images, as one frozen graph of fixed shape.
+def inference(network: keras.Model, head: Any, batch: int) -> Callable[[Array, Array], Array]:
+    """Return the head's answers to ``(batch, y, x, band)`` images and their draws, as one frozen graph.
 
-    The variables become constants, which lets the graph optimizer fold batch normalisation and the like;
-    dropout is off and batch normalisation uses its moving statistics.
+    The variables become constants, which lets the graph optimizer fold batch normalisation and the like; batch
+    normalisation uses its moving statistics, and dropout is off unless the network was built for Monte Carlo.
     """
-    signature = [tf.TensorSpec((batch, *network.input_shape[1:]), tf.uint8)]
-    function = tf.function(
-        lambda images: summarise(network(images, training=False), head), input_signature=signature
+    signature = [_images(network, batch), tf.TensorSpec((batch,), tf.int32)]
+    function = _compiled(
+        lambda images, draws: summarise(network([images, draws], training=False), head), signature
     )
     frozen = convert_variables_to_constants_v2(function.get_concrete_function())
-    # a frozen function called directly formats its arguments as text at each call: 25 ms for 128 images
-    compiled = tf.function(lambda images: frozen(images)[0], input_signature=signature, autograph=False)
+    used = [tensor.name.split(":")[0] for tensor in frozen.inputs]
 
-    def answer(images: Array) -> Array:
-        return np.asarray(compiled(tf.constant(images)))
+    def call(images: Any, draws: Any) -> Any:
+        given = {"images": images, "draws": draws}
+        return frozen(*(given[name] for name in used))[0]
+
+    # a frozen function called directly formats its arguments as text at each call: 25 ms for 128 images
+    compiled = _compiled(call, signature)
+
+    def answer(images: Array, draws: Array) -> Array:
+        return np.asarray(compiled(tf.constant(images), tf.constant(draws)))
 
     return answer
 
 
-def _images_and_labels(network: keras.Model) -> list[Any]:
-    return [tf.TensorSpec((None, *network.input_shape[1:]), tf.uint8), tf.TensorSpec((None,), tf.float32)]
+def _compiled(function: Callable[..., Any], signature: list[Any] | None = None) -> Any:
+    """Compile `function`; its Python code decides nothing by a tensor's value, so none of it is rewritten."""
+    return tf.function(function, input_signature=signature, autograph=False)
+
+
+def _images(network: keras.Model, batch: int | None = None) -> tf.TensorSpec:
+    return tf.TensorSpec((batch, *network.inputs[0].shape[1:]), tf.uint8)

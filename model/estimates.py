@@ -1,7 +1,7 @@
 """From a head's answer to a redshift, its uncertainty and flags. NumPy only."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -53,6 +53,28 @@ def estimate(answer: Array, head: Mapping[str, Any]) -> Estimates:
     error = np.sqrt(variance)
     z = mean if head["estimate"] == "mean" else median_of(pdf, edges)
     return Estimates(z.astype(np.float32), error.astype(np.float32), _flags(pdf, z, error, edges), answer)
+
+
+def combine(answers: Array, head: Mapping[str, Any]) -> Estimates:
+    """Read the answers of several networks, or passes of one, to the same n objects: ``(m, n, width)``.
+
+    They are taken as equally likely. PDFs are averaged; the mixture's mean is the mean of their means, and its
+    variance is, by the law of total variance,
+
+        error² = mean of their variances + variance of their means
+
+    so the spread between them is a part of ``error``. A head without a PDF has the second term alone, the standard
+    deviation ``sqrt(mean((z_m - mean(z))²))``, and NaN for a single answer.
+    """
+    if len(answers) == 1:
+        return estimate(answers[0], head)
+    mean = np.asarray(answers, np.float64).mean(0).astype(np.float32)
+    found = estimate(mean, head)
+    if head["kind"] != "scalar":
+        return found
+    with np.errstate(invalid="ignore"):  # of infinite answers
+        spread = np.asarray(answers[..., 0], np.float64).std(0).astype(np.float32)
+    return replace(found, error=np.where(np.isfinite(found.z), spread, np.float32(np.nan)))
 
 
 def median_of(pdf: Array, edges: Array) -> Array:

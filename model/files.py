@@ -1,17 +1,13 @@
-"""Files that are whole or not there, locks on folders, and the file system's refusals in clear words."""
+"""Files that are whole or not there, and the file system's refusals in clear words."""
 
-import fcntl
 import os
 import secrets
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from schemas.disk import FULL, sync
-from schemas.errors import ModelError, StoreError
-
-_LOCK, _POLL_S = ".lock", 0.1
+from schemas.errors import StoreError
 
 
 @contextmanager
@@ -28,7 +24,7 @@ def _refused(path: str | Path, error: OSError) -> StoreError:
         return StoreError(
             f"the disk is full: cannot write {path}",
             "free some space or choose another `output`, then run the same command again: a training goes on "
-            "from its last epoch",
+            "from its last checkpoint",
         )
     return StoreError(
         f"cannot write {path}: {error.strerror or error}",
@@ -56,42 +52,6 @@ def write_durably(path: Path, data: bytes) -> None:
             temporary.unlink(missing_ok=True)
             raise
         sync(path.parent)
-
-
-@contextmanager
-def locked(folder: Path, *, wait_s: float) -> Iterator[int]:
-    """Hold the lock of a training's folder, and give its descriptor: who inherits it holds the lock too.
-
-    Raises
-    ------
-    ModelError
-        Another process still holds it after `wait_s`.
-    StoreError
-        The lock's file cannot be written, or its file system knows no locks.
-    """
-    with disk_errors(folder / _LOCK):
-        descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        deadline = time.monotonic() + wait_s
-        while not _take(descriptor, folder):
-            if time.monotonic() > deadline:
-                raise ModelError(
-                    f"another trainer works in {folder} (waited {wait_s:g} s for it to end)",
-                    "wait until it has ended, or stop it, then run the same command again",
-                )
-            time.sleep(_POLL_S)
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-def _take(descriptor: int, folder: Path) -> bool:
-    with disk_errors(folder / _LOCK):
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-    return True
 
 
 def clean(folder: Path) -> None:

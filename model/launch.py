@@ -1,80 +1,150 @@
-"""Starting a trainer and waiting for it. No TensorFlow here: this runs inside a worker."""
+"""Starting a trainer and waiting for it. No framework here: this runs inside a worker."""
 
 import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import schemas.errors
-from model.files import clean, disk_errors, locked
-from model.jobs import TrainingJob, TrainingResult, read_result, write_job
-from model.trainer import ERROR, PROGRESS, RESULT
+from model.files import clean, disk_errors
+from model.jobs import TrainingJob, TrainingResult, read_result, regroup_file, write_task
+from model.trainer import Papers, papers_of
 from schemas.environment import MALLOC
-from schemas.errors import ModelError, SkymillError, StoreError
+from schemas.errors import ModelError, PeerLost, SkymillError, StoreError, WorkerError
+from schemas.records import Place
 
+ALONE = Place()
 _POLL_S = 0.2
-_LOCK_WAIT_S = 60.0
-_JOB, _LOG = "job.json", "trainer.log"
+_GENERATIONS_KEPT = 5
+_GROUP_WORDS = ("coordination", "CoordinationService", "Collective ops is aborted")
+"""What the log ends with when TensorFlow ends a process because another member of its group is gone."""
 
 
 def run_trainer(
     job: TrainingJob,
+    place: Place = ALONE,
     *,
     on_progress: Callable[[dict[str, Any]], None] | None = None,
-    lock_wait_s: float = _LOCK_WAIT_S,
-) -> TrainingResult:
-    """Run `job` in a process of its own and return its result.
+    stopped: Callable[[], bool] = lambda: False,
+) -> TrainingResult | None:
+    """Run the member of `job` that stands at `place` in a process of its own, and return its result.
 
-    The process dies with this one; when this call is left early, by whatever way, the process is killed.
-    `on_progress` is given each event the trainer reports. One trainer at a time works in a checkpoint's folder:
-    one that is still dying is waited for up to `lock_wait_s` seconds.
+    The process dies with the thread that calls this; when this call is left early, by whatever way, the process
+    is killed.
+
+    Parameters
+    ----------
+    job, place : TrainingJob, Place
+        What to do, and as which member of which generation.
+    on_progress : callable, optional
+        Given each event the trainer reports.
+    stopped : callable
+        Asked several times a second; the trainer is ended once it says True.
+
+    Returns
+    -------
+    TrainingResult or None
+        None on every rank but 0, unless its ``regroup`` is set: then all members have one.
 
     Raises
     ------
+    PeerLost
+        The trainer ended because another member of its group did.
+    WorkerError
+        It was killed, was silent for ``job.deadline_s``, or `stopped` said so.
+    StoreError
+        The folder cannot be written.
     SkymillError
-        What the trainer raised; a ModelError when it ended without a word, or another one works in the same
-        folder; a StoreError when the folder cannot be written.
+        What the trainer raised; a ModelError when it ended without a word.
     """
-    folder = Path(job.checkpoint)
-    with disk_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    with locked(folder, wait_s=lock_wait_s) as lock:
-        with disk_errors(folder):
-            _prepare(folder, job)
-        with (folder / _LOG).open("ab") as log, (folder / PROGRESS).open() as progress:
-            command = [sys.executable, "-P", "-m", "model.trainer", str(folder / _JOB), str(os.getpid())]
-            child = subprocess.Popen(
-                command,
-                env={**os.environ, **MALLOC},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                pass_fds=(lock,),
+    papers = papers_of(job, place)
+    with disk_errors(papers.folder):
+        papers.folder.mkdir(parents=True, exist_ok=True)
+        _prepare(papers, job, place)
+    with papers.log.open("ab") as log, papers.progress.open() as progress:
+        child = subprocess.Popen(
+            [sys.executable, "-P", "-m", "model.trainer", str(papers.job), str(os.getpid())],
+            env=_environment(job, place),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+        )
+        try:
+            _watch(child, progress, on_progress, stopped, job.deadline_s)
+        finally:
+            if child.poll() is None:
+                child.kill()
+            child.wait()
+    return _outcome(papers, child.returncode, place)
+
+
+def ask_to_regroup(checkpoint: Path, generation: int) -> None:
+    """Ask the trainers of `generation` to end at the next epoch's end, to go on with other members.
+
+    Raises
+    ------
+    StoreError
+        The checkpoint's folder cannot be written.
+    """
+    path = regroup_file(checkpoint, generation)
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+def _prepare(papers: Papers, job: TrainingJob, place: Place) -> None:
+    """Take away what an earlier trainer of this rank has said, and write what this one is to do."""
+    used = papers.job.exists()
+    for path in (papers.result, papers.error):
+        path.unlink(missing_ok=True)
+    for path in (papers.progress, papers.log):
+        path.write_bytes(b"")
+    if place.rank == 0:
+        checkpoint = Path(job.checkpoint)
+        clean(checkpoint)
+        if used:  # by an earlier driver that counted its generations alike
+            regroup_file(checkpoint, place.generation).unlink(missing_ok=True)
+        for folder in sorted(checkpoint.glob("generation-*"))[:-_GENERATIONS_KEPT]:
+            if folder.name < papers.folder.name:
+                shutil.rmtree(folder, ignore_errors=True)
+    write_task(job, place, papers.job)
+
+
+def _environment(job: TrainingJob, place: Place) -> dict[str, str]:
+    device = {} if place.device is None else {"CUDA_VISIBLE_DEVICES": place.device}
+    return {**os.environ, **MALLOC, "KERAS_BACKEND": job.backend, **device}
+
+
+def _watch(
+    child: subprocess.Popen[bytes],
+    progress: Any,
+    on_progress: Callable[[dict[str, Any]], None] | None,
+    stopped: Callable[[], bool],
+    deadline_s: float,
+) -> None:
+    """Pass on what the trainer says until it has ended; end it when it says nothing, or `stopped` says so."""
+    heard = time.monotonic()
+    while True:
+        ended = _wait(child)
+        if _forward(progress, on_progress):
+            heard = time.monotonic()
+        if ended:
+            return
+        if stopped():
+            raise WorkerError(
+                f"trainer {child.pid} was ended: its task is no longer wanted", "run the same command again"
             )
-            try:
-                while True:
-                    ended = _wait(child)
-                    _forward(progress, on_progress)
-                    if ended:
-                        break
-            finally:
-                if child.poll() is None:
-                    child.kill()
-                child.wait()
-        return _outcome(folder, child.returncode)
-
-
-def _prepare(folder: Path, job: TrainingJob) -> None:
-    """Take away what an earlier trainer has said, and write what this one is to do."""
-    clean(folder)
-    for name in (PROGRESS, RESULT, ERROR):
-        (folder / name).unlink(missing_ok=True)
-    for name in (PROGRESS, _LOG):
-        (folder / name).write_bytes(b"")
-    write_job(job, folder / _JOB)
+        if time.monotonic() - heard > deadline_s:
+            raise WorkerError(
+                f"trainer {child.pid} said nothing for {deadline_s:g} s (training.deadline_s) and was ended",
+                "if a single step or the start of this training takes longer, raise training.deadline_s",
+            )
 
 
 def _wait(child: subprocess.Popen[bytes]) -> bool:
@@ -85,33 +155,46 @@ def _wait(child: subprocess.Popen[bytes]) -> bool:
     return True
 
 
-def _forward(progress: Any, on_progress: Callable[[dict[str, Any]], None] | None) -> None:
-    """Pass on the whole lines written since; a line that is still being written waits."""
+def _forward(progress: Any, on_progress: Callable[[dict[str, Any]], None] | None) -> int:
+    """Pass on the whole lines written since, and return how many; a line still being written waits."""
+    count = 0
     while True:
         position = progress.tell()
         line = progress.readline()
         if not line.endswith("\n"):
             progress.seek(position)
-            return
+            return count
+        count += 1
         if on_progress is not None:
             on_progress(json.loads(line))
 
 
-def _outcome(folder: Path, code: int) -> TrainingResult:
-    if code == 0 and (folder / RESULT).exists():
-        return read_result(folder / RESULT)
-    if (folder / ERROR).exists():
-        raise _error(json.loads((folder / ERROR).read_text()))
+def _outcome(papers: Papers, code: int, place: Place) -> TrainingResult | None:
+    if code == 0 and papers.result.exists():
+        return read_result(papers.result)
+    if papers.error.exists():
+        raise _error(json.loads(papers.error.read_text()))
     if code == os.EX_IOERR:
         raise StoreError(
-            f"the trainer could not write to {folder}, not even why: mostly a full disk",
+            f"the trainer could not write to {papers.folder}, not even why: mostly a full disk",
             "free some space or choose another `output`, then run the same command again: the training goes on "
-            "from its last epoch",
+            "from its last checkpoint",
+        )
+    last = _tail(papers.log)
+    if code < 0 and place.size > 1 and any(words in last for words in _GROUP_WORDS):
+        raise PeerLost(
+            f"trainer {place.rank} of {place.size} ended because another one did ({last})",
+            "look at what the other one says; the training goes on from its last checkpoint",
+        )
+    if code < 0:
+        raise WorkerError(
+            f"trainer {place.rank} of {place.size} was killed by {signal.Signals(-code).name}; its log: {last}",
+            "mostly for memory: raise cluster.memory_gib, or training.accumulate in the preset; "
+            "the training goes on from its last checkpoint",
         )
     raise ModelError(
-        f"the trainer ended with code {code} and no result; its log: {_tail(folder / _LOG)}",
-        "code -9 means that it was killed, mostly for memory: raise cluster.memory_gib or lower "
-        "training.batch; the next run goes on from the last epoch",
+        f"the trainer ended with code {code} and no result; its log: {last}",
+        f"read {papers.log}; the next run goes on from the last checkpoint",
     )
 
 

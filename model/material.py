@@ -7,9 +7,10 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from model.cubes import Cube, LabelledRows, labelled_rows, open_cube
 from model.jobs import TrainingJob
@@ -32,8 +33,29 @@ class Data:
     left_out: int
 
 
-def gather(job: TrainingJob, preset: Preset) -> Data:
-    """Open the cube and choose the rows, or say why there is nothing to learn from."""
+def gather(job: TrainingJob, preset: Preset, *, members: int = 1) -> Data:
+    """Open the cube, choose the rows and weigh them, or say why there is nothing to learn from.
+
+    The weight of a training row is the value of ``job.weight_column``, where one is named, times the inverse
+    frequency of its label, where ``training.balance`` is "labels"; their mean is 1. Validation and test rows
+    weigh 1, so that what is measured does not depend on how was learnt.
+
+    Parameters
+    ----------
+    job : TrainingJob
+        Names the cube and the column of weights.
+    preset : Preset
+        Says which labels fit the head, the batch, and how labels are balanced.
+    members : int
+        How many trainers learn together.
+
+    Raises
+    ------
+    ModelError
+        There are no rows, or too few, or labels or weights that cannot be learnt from.
+    StoreError
+        The cube cannot be read.
+    """
     if job.definition not in DEFINITIONS:
         photoz_metrics(np.zeros(1), np.zeros(1), definition=job.definition)
     cube = open_cube(job.cube)
@@ -47,7 +69,93 @@ def gather(job: TrainingJob, preset: Preset) -> Data:
                 f"{cube.path} has no usable {part.name.lower()} rows: none is fetched and labelled",
                 "select more labelled objects, or run `skymill retry` if their cutouts failed",
             )
+    check_training_rows(parts[Part.TRAIN], preset, cube, members)
+    weights = training_weights(parts[Part.TRAIN], preset, cube, job.weight_column)
+    parts[Part.TRAIN] = replace(parts[Part.TRAIN], weights=weights)
     return Data(cube, parts, left_out)
+
+
+def check_training_rows(train: LabelledRows, preset: Preset, cube: Cube, members: int) -> None:
+    """Refuse too few training rows for the group or the batch, and labels that are all equal."""
+    count, batch = len(train.rows), preset["training"]["batch"]
+    if count < members:
+        raise ModelError(
+            f"{cube.path} has {count} training rows for {members} workers that train",
+            f"set cluster.workers to at most {count}, or select more labelled objects",
+        )
+    if batch < 1:
+        raise ModelError(f"training.batch: expected at least 1, found {batch}", "set training.batch to 64")
+    if count < batch:
+        raise ModelError(
+            f"a batch of {batch} is larger than the {count} training rows of {cube.path}",
+            f"set training.batch to at most {count}, or select more labelled objects",
+        )
+    if (train.labels == train.labels[0]).all():
+        raise ModelError(
+            f"the labels of all {count} training rows of {cube.path} are {train.labels[0]:g}: "
+            "there is nothing to tell apart",
+            "check target.column, and select objects with different labels",
+        )
+
+
+def training_weights(train: LabelledRows, preset: Preset, cube: Cube, column: str) -> NDArray[np.float32]:
+    """Return what each training row counts in the loss, ``(n,)``; the mean is 1."""
+    weights = _column(train, cube, column) if column else np.ones(len(train.rows))
+    training = preset["training"]
+    if training["balance"] == "labels":
+        weights = weights * _balance(train.labels, training["balance_bins"])
+    elif training["balance"] != "none":
+        raise ModelError(
+            f"training.balance: expected 'none' or 'labels', found {training['balance']!r}",
+            "set training.balance to one of them",
+        )
+    weights = weights / weights.max()  # so that no sum is too large
+    return (weights / weights.mean()).astype(np.float32)
+
+
+def _column(train: LabelledRows, cube: Cube, column: str) -> NDArray[np.float64]:
+    """Return the sample's column of weights, of the training rows."""
+    prefix = arrays.FEATURE_PREFIX
+    if prefix + column not in cube.group:
+        known = sorted(name.removeprefix(prefix) for name in cube.group if name.startswith(prefix))
+        raise ModelError(
+            f"training.weight_column: {cube.path} has no numeric column {column!r}",
+            f"name one of its columns: {', '.join(known)}" if known else "select it in the sample's SQL",
+        )
+    weights = cube.read(prefix + column)[train.rows].astype(np.float64)
+    faults = {
+        "not finite": int((~np.isfinite(weights)).sum()),
+        "negative": int((weights < 0).sum()),
+    }
+    for fault, count in faults.items():
+        if count:
+            raise ModelError(
+                f"training.weight_column: {count} of {len(weights)} weights in {column!r} are {fault}",
+                "select finite weights of at least 0 in the sample's SQL, and leave out rows without one",
+            )
+    if not weights.any():
+        raise ModelError(
+            f"training.weight_column: all {len(weights)} weights in {column!r} are 0",
+            "give the rows to learn from a weight above 0",
+        )
+    return weights
+
+
+def _balance(labels: NDArray[np.float32], bins: int) -> NDArray[np.float64]:
+    """Return the inverse of how many labels share each one's class.
+
+    A class is a distinct label where there are at most `bins` of them, else one of `bins` equal parts of the
+    range of all labels.
+    """
+    if bins < 1:
+        raise ModelError(
+            f"training.balance_bins: expected at least 1, found {bins}", "set training.balance_bins to 20"
+        )
+    distinct, classes = np.unique(labels, return_inverse=True)
+    if len(distinct) > bins:
+        low, high = np.float64(distinct[0]), np.float64(distinct[-1])
+        classes = np.minimum((labels - low) / (high - low) * bins, bins - 1).astype(np.int64)
+    return 1 / np.bincount(classes)[classes]
 
 
 def _inside_bins(
@@ -73,7 +181,8 @@ def _inside_bins(
 
 
 def job_digest(job: TrainingJob, preset: Preset, data: Data, *, versions: Mapping[str, str]) -> str:
-    """Return a digest of everything that decides the weights: preset, seed, geometry, rows, labels, pixels.
+    """Return a digest of everything that decides the result: preset, seed, geometry, rows,
+    labels, weights and pixels.
 
     Pixels enter through the stored digests of the cutouts, where the cube has them; `versions` are those of the
     libraries that compute.
@@ -84,6 +193,7 @@ def job_digest(job: TrainingJob, preset: Preset, data: Data, *, versions: Mappin
     digests = data.cube.read(arrays.DIGEST.name) if arrays.DIGEST.name in data.cube.group else None
     for part, rows in sorted(data.parts.items()):
         whole.update(f"{part}:{len(rows.rows)}".encode() + rows.rows.tobytes() + rows.labels.tobytes())
+        whole.update(rows.weights.tobytes())
         if digests is not None:
             whole.update(digests[rows.rows].tobytes())
     return whole.hexdigest()

@@ -1,13 +1,12 @@
-"""In which order rows are learnt from: a function of the seed and the epoch alone.
+"""In which order rows are learnt from, and by whom: a function of the seed and the epoch alone.
 
-Neither the number of processes nor how often a training was killed has a say. Blocks come in a shuffled
-order; each step serves, shuffled together, the second half of one block's rows and the first half of the
-next one's. So a batch mixes two blocks, every row comes exactly once an epoch, every block is read once, and
-less than three blocks in memory are enough for a cube of any size.
+Neither the number of members nor how often a training was killed has a say. Blocks come in a shuffled order;
+what is served is, shuffled together, the second half of one block's rows and the first half of the next one's.
+So a batch mixes two blocks, every row comes exactly once an epoch, every block is read once, and less than
+three blocks in memory are enough for a cube of any size.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,36 +16,44 @@ Rows = NDArray[np.int64]
 _ORDER, _SYMMETRY = 1, 2
 
 
-@dataclass(frozen=True)
-class Stretch:
-    """Rows that are served once the block ``block`` has been read; they lie in it or in the one before it."""
-
-    block: int
-    rows: Rows
-
-
-def epoch_stretches(rows: Rows, *, rows_per_block: int, seed: int, epoch: int) -> Iterator[Stretch]:
-    """Yield one epoch's rows, block after block.
+def epoch_batches(
+    rows: Rows, *, batch: int, rows_per_block: int, seed: int, epoch: int, skip: int = 0
+) -> Iterator[tuple[int, Rows]]:
+    """Yield the number, from 0, and the rows of each global batch of an epoch; the last may be smaller.
 
     Parameters
     ----------
     rows : ndarray of int64
         The cube rows to learn from, ascending.
+    batch : int
+        Rows of a global batch.
     rows_per_block : int
-        Length of a block; blocks without a row of `rows` are not read.
+        Length of a block.
     seed, epoch : int
         Decide the order; the first epoch is 0.
+    skip : int
+        Batches at the start that are left out.
     """
-    blocks, starts = np.unique(rows // rows_per_block, return_index=True)
-    parts = np.split(rows, starts[1:])
+    order = epoch_order(rows, rows_per_block=rows_per_block, seed=seed, epoch=epoch)
+    for index in range(skip, batches_per_epoch(len(order), batch)):
+        yield index, order[index * batch : (index + 1) * batch]
+
+
+def epoch_order(rows: Rows, *, rows_per_block: int, seed: int, epoch: int) -> Rows:
+    """Return `rows`, ascending, in the order in which an epoch learns from them."""
+    if not len(rows):
+        return rows
+    starts = np.unique(rows // rows_per_block, return_index=True)[1]
+    blocks = np.split(rows, starts[1:])
     random = np.random.default_rng([_ORDER, seed, epoch])
-    kept: Rows = rows[:0]
-    order = random.permutation(len(blocks))
-    for place, index in enumerate(order):
-        part = random.permutation(parts[index])
-        cut = len(part) if place == len(order) - 1 else len(part) // 2
-        yield Stretch(int(blocks[index]), random.permutation(np.concatenate([kept, part[:cut]])))
-        kept = part[cut:]
+    served, kept = [], rows[:0]
+    turns = random.permutation(len(blocks))
+    for place, block in enumerate(turns):
+        mixed = random.permutation(blocks[block])
+        cut = len(mixed) if place == len(turns) - 1 else len(mixed) // 2
+        served.append(random.permutation(np.concatenate([kept, mixed[:cut]])))
+        kept = mixed[cut:]
+    return np.concatenate(served)
 
 
 def batches_per_epoch(rows: int, batch: int) -> int:
@@ -54,23 +61,49 @@ def batches_per_epoch(rows: int, batch: int) -> int:
     return -(-rows // batch)
 
 
+def share(rows: Rows, *, rows_per_block: int, rank: int, members: int) -> NDArray[np.int64]:
+    """Return which of the `rows` of a global batch are those of the member `rank`: indices into `rows`.
+
+    The rows are sorted by their place within their blocks and cut evenly, so that a member finds its rows in the
+    same part of every block, and reads little of the rest. All members' shares, one after the other, are
+    the share of a member that is alone.
+
+    >>> share(np.array([9, 2, 17, 8]), rows_per_block=8, rank=0, members=2).tolist()
+    [3, 0]
+    """
+    order = np.lexsort((rows, rows % rows_per_block))
+    return np.array_split(order, members)[rank]
+
+
 def symmetries(rows: Rows, *, seed: int, epoch: int) -> NDArray[Any]:
     """Return for each row which of the 8 symmetries of the square it is seen in, 0 to 7.
-
-    The hash SplitMix64 (Steele, Lea and Flood 2014) of seed, epoch and row, so that it does not matter who
-    asks for which rows, or when.
 
     >>> whole = symmetries(np.arange(8), seed=137, epoch=0)
     >>> bool((whole[4:] == symmetries(np.arange(4, 8), seed=137, epoch=0)).all())
     True
+    """
+    return (_hash(rows, seed, epoch) >> np.uint64(61)).astype(np.uint8)
+
+
+def draws(rows: Rows, *, seed: int, epoch: int) -> NDArray[np.int32]:
+    """Return for each row 32 random bits, from which all is drawn that differs from row to row, as dropout does.
+
+    They are other bits of the hash than those of `symmetries`.
+    """
+    return _hash(rows, seed, epoch).astype(np.uint32).view(np.int32)
+
+
+def _hash(rows: Rows, seed: int, epoch: int) -> NDArray[np.uint64]:
+    """Return 64 bits of each row, the same whoever asks, for which rows, and when.
+
+    The hash SplitMix64 (Steele, Lea and Flood 2014) of seed, epoch and row.
     """
     key = np.random.SeedSequence([_SYMMETRY, seed, epoch]).generate_state(1, np.uint64)[0]
     with np.errstate(over="ignore"):
         value = rows.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + key
         for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
             value = (value ^ (value >> np.uint64(shift))) * np.uint64(factor)
-        value ^= value >> np.uint64(31)
-    return (value >> np.uint64(61)).astype(np.uint8)
+        return value ^ (value >> np.uint64(31))
 
 
 def apply_symmetry(images: NDArray[Any], code: int) -> NDArray[Any]:

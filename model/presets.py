@@ -1,4 +1,7 @@
-"""Presets: a network and how it is trained, as plain data in ``presets/*.toml``."""
+"""Presets: a network and how it is trained, as plain data in ``presets/*.toml``.
+
+``_base.toml`` holds what every preset has unless it says otherwise.
+"""
 
 import difflib
 import hashlib
@@ -55,7 +58,7 @@ def preset_names() -> list[str]:
     >>> preset_names()
     ['light', 'menko']
     """
-    return sorted(path.stem for path in _FOLDER.glob("*.toml"))
+    return sorted(path.stem for path in _FOLDER.glob("[!_]*.toml"))
 
 
 def load_preset(name: str, overrides: Mapping[str, Any] | None = None) -> Preset:
@@ -81,8 +84,9 @@ def load_preset(name: str, overrides: Mapping[str, Any] | None = None) -> Preset
         raise ModelError(
             f"there is no preset {name!r}", f"set model.preset to one of: {', '.join(preset_names())}"
         )
-    table = tomllib.loads((_FOLDER / f"{name}.toml").read_text())
-    description, minimum_pixels = table.pop("description"), table.pop("minimum_pixels")
+    base, own = (tomllib.loads((_FOLDER / f"{file}.toml").read_text()) for file in ("_base", name))
+    description, minimum_pixels = own.pop("description"), own.pop("minimum_pixels")
+    table = {section: base.get(section, {}) | own.get(section, {}) for section in base | own}
     for key, value in _flat(overrides or {}).items():
         _put(table, name, key, value)
     return Preset(name, description, minimum_pixels, table)

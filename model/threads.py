@@ -1,4 +1,4 @@
-"""How many threads TensorFlow may use, and how it is imported: only where it is needed."""
+"""How many threads the framework may use, and how it is imported: only where it is needed."""
 
 import importlib
 import os
@@ -7,9 +7,16 @@ from types import ModuleType
 
 from schemas.errors import ModelError
 
+_INSTALL = {
+    "keras": "pip install 'skymill[cpu]' (or 'skymill[gpu]')",
+    "tensorflow": "pip install 'skymill[cpu]' (or 'skymill[gpu]')",
+    "jax": "pip install jax",
+    "torch": "pip install torch",
+}
+
 
 def limit_threads(threads: int) -> None:
-    """Set TensorFlow's number of threads; of no effect once it has been imported."""
+    """Set the framework's number of threads; of no effect once it has been imported."""
     if "tensorflow" in sys.modules:
         return
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
@@ -19,19 +26,31 @@ def limit_threads(threads: int) -> None:
 
 
 def import_with_tensorflow(module: str, *, threads: int) -> ModuleType:
-    """Import a module of this room that needs TensorFlow.
+    """Import a module of this room that needs Keras and its framework, mostly TensorFlow.
 
     Raises
     ------
     ModelError
-        TensorFlow or Keras is not installed.
+        One of them is not installed.
     """
     limit_threads(threads)
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0] not in ("tensorflow", "keras"):
+        name = (error.name or "").split(".")[0]
+        if name not in _INSTALL:
             raise
-        raise ModelError(
-            f"{error.name} is not installed", "install it: pip install 'skymill[cpu]' (or 'skymill[gpu]')"
-        ) from error
+        raise ModelError(f"{error.name} is not installed", f"install it: {_INSTALL[name]}") from error
+
+
+def engine() -> ModuleType:
+    """Return the module that speaks Keras's framework: `model.engines` for TensorFlow, else `model.portable`.
+
+    Raises
+    ------
+    ModelError
+        The framework is not installed.
+    """
+    tensorflow = os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow"
+    threads = int(os.environ.get("OMP_NUM_THREADS", "1"))
+    return import_with_tensorflow("model.engines" if tensorflow else "model.portable", threads=threads)

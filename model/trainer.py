@@ -1,8 +1,8 @@
-"""The trainer: a process of its own that does one training, ``python -m model.trainer JOB.json``.
+"""The trainer: a process of its own, one member of one training, ``python -m model.trainer JOB.json``.
 
-It dies with the process that started it. In the checkpoint folder it leaves ``progress.jsonl`` (one line an
-event) and ``result.json``, or ``error.json`` (``error``, ``remedy``, ``kind``) and exit code 1. Exit code 74
-(``EX_IOERR`` of sysexits.h) says that not even the error could be written.
+It dies with the thread that started it. In the generation's folder it leaves ``progress-RANK.jsonl`` (one line an
+event, each with its ``time``) and ``result-RANK.json``, or ``error-RANK.json`` (``error``, ``remedy``, ``kind``)
+and exit code 1. Exit code 74 (``EX_IOERR`` of sysexits.h) says that not even the error could be written.
 """
 
 import ctypes
@@ -10,39 +10,79 @@ import json
 import os
 import signal
 import sys
+import time
 import traceback
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from model.files import disk_errors, write_durably
-from model.jobs import TrainingJob, read_job
+from model.jobs import TrainingJob, generation_folder, read_task
 from model.threads import import_with_tensorflow
 from schemas.errors import SkymillError, StoreError
+from schemas.records import Place
 
-PROGRESS, RESULT, ERROR = "progress.jsonl", "result.json", "error.json"
 _PR_SET_PDEATHSIG = 1
 
 
+@dataclass(frozen=True)
+class Papers:
+    """The files of one member in the folder of its generation."""
+
+    folder: Path
+    rank: int
+
+    @property
+    def job(self) -> Path:
+        """What it is asked to do."""
+        return self.folder / f"job-{self.rank}.json"
+
+    @property
+    def progress(self) -> Path:
+        """What it says on the way."""
+        return self.folder / f"progress-{self.rank}.jsonl"
+
+    @property
+    def log(self) -> Path:
+        """What it and its libraries print."""
+        return self.folder / f"trainer-{self.rank}.log"
+
+    @property
+    def result(self) -> Path:
+        """What it answers."""
+        return self.folder / f"result-{self.rank}.json"
+
+    @property
+    def error(self) -> Path:
+        """Why it could not."""
+        return self.folder / f"error-{self.rank}.json"
+
+
+def papers_of(job: TrainingJob, place: Place) -> Papers:
+    """Return the files of the member at `place`."""
+    return Papers(generation_folder(job.checkpoint, place.generation), place.rank)
+
+
 def die_with_parent(parent: int) -> None:
-    """Ask the kernel to kill this process when its parent ends (Linux)."""
+    """Ask the kernel to kill this process when the thread that started it ends (Linux)."""
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it ended before the request was made
         os._exit(1)
 
 
-def do_job(job: TrainingJob) -> int:
-    """Train, leave the result or the error in the checkpoint folder, and return the exit code."""
-    folder = Path(job.checkpoint)
+def do_job(job: TrainingJob, place: Place) -> int:
+    """Train, leave the result or the error in the generation's folder, and return the exit code."""
+    papers = papers_of(job, place)
     try:
-        with disk_errors(folder), (folder / PROGRESS).open("a", buffering=1) as progress:
+        with disk_errors(papers.folder), papers.progress.open("a", buffering=1) as progress:
             training = import_with_tensorflow("model.training", threads=job.threads)
 
             def report(event: dict[str, Any]) -> None:
-                progress.write(json.dumps(event) + "\n")
+                progress.write(json.dumps({**event, "time": round(time.time(), 3)}) + "\n")
 
-            result = training.train(job, report=report)
-        write_durably(folder / RESULT, (json.dumps(asdict(result), indent=1) + "\n").encode())
+            result = training.train(job, report=report, place=place)
+        answer = None if result is None else asdict(result)
+        write_durably(papers.result, (json.dumps(answer, indent=1) + "\n").encode())
     except SkymillError as error:
         problem = {"error": error.message, "remedy": error.remedy, "kind": type(error).__name__}
     except Exception as error:
@@ -54,12 +94,12 @@ def do_job(job: TrainingJob) -> int:
         }
     else:
         return 0
-    return _tell(problem, folder)
+    return _tell(problem, papers.error)
 
 
-def _tell(problem: dict[str, str], folder: Path) -> int:
+def _tell(problem: dict[str, str], path: Path) -> int:
     try:
-        write_durably(folder / ERROR, (json.dumps(problem) + "\n").encode())
+        write_durably(path, (json.dumps(problem) + "\n").encode())
         print(json.dumps(problem), file=sys.stderr, flush=True)
     except (StoreError, OSError):
         return os.EX_IOERR
@@ -73,8 +113,11 @@ def main() -> int:
         return 2
     if len(sys.argv) == 3:
         die_with_parent(int(sys.argv[2]))
-    return do_job(read_job(Path(sys.argv[1])))
+    return do_job(*read_task(Path(sys.argv[1])))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # all is on disk: TensorFlow's farewell would wait for members that are gone

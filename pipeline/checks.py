@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 from model.kinds import check_kinds
@@ -11,6 +12,7 @@ from model.presets import load_preset
 from pipeline.ledger import Ledger
 from pipeline.mill import Mill
 from pipeline.sources.sample_sql import SampleSql
+from pipeline.training import chosen_preset, trials_of, weight_column
 from schemas.config import RunFile
 from schemas.errors import ModelError, PlanError, SkymillError, SourceError, StoreError
 from schemas.records import Receipt
@@ -26,7 +28,9 @@ def check(run_file: RunFile) -> None:
     """
     faults: list[SkymillError] = []
     looks = [partial(_check_sample, run_file, name) for name in run_file.samples]
-    looks += [partial(_check_model, run_file), partial(_check_definition, run_file)]
+    looks += [
+        partial(part, run_file) for part in (_check_model, _check_packages, _check_search, _check_definition)
+    ]
     for look in looks:
         try:
             look()
@@ -44,11 +48,19 @@ def _check_sample(run_file: RunFile, name: str) -> None:
         columns = SampleSql.of(run_file, name).columns
     except PlanError as error:
         raise PlanError(f"samples.{name}: {error.message}", error.remedy) from None
-    label = run_file.target.column
-    if name == run_file.training.sample and label.lower() not in {column.lower() for column in columns}:
+    if name != run_file.training.sample:
+        return
+    there = {column.lower() for column in columns}
+    label, weight = run_file.target.column, run_file.training.weight_column
+    if label.lower() not in there:
         raise PlanError(
             f"samples.{name}: expected the label column {label!r} in the SELECT, found {', '.join(columns)}",
             "select it, name it with AS, or set target.column",
+        )
+    if weight and weight.lower() not in there:
+        raise PlanError(
+            f"samples.{name}: expected the weight column {weight!r} in the SELECT, found {', '.join(columns)}",
+            "select it, name it with AS, or set training.weight_column",
         )
 
 
@@ -61,6 +73,38 @@ def _check_model(run_file: RunFile) -> None:
             f"set images.pixels to at least {preset.minimum_pixels}, or take another preset",
         )
     check_kinds(preset)
+
+
+def _check_packages(run_file: RunFile) -> None:
+    backend, engine = run_file.model.backend, run_file.model.engine
+    if find_spec(backend) is None:
+        raise ModelError(
+            f"model.backend: {backend} is not installed here",
+            f'install it (`pip install {backend}`) here and for every worker, or set model.backend = "tensorflow"',
+        )
+    if engine == "openvino" and find_spec(engine) is None:
+        raise ModelError(
+            "model.engine: openvino is not installed here",
+            'install it (`pip install openvino`) here and for every worker, or set model.engine = "auto"',
+        )
+
+
+def _check_search(run_file: RunFile) -> None:
+    tried = trials_of(run_file)
+    fields = {field for trial in tried for field in trial}
+    if "training.epochs" in fields:
+        raise ModelError(
+            "search.fields: training.epochs cannot be searched for: every trial has search.epochs",
+            "take it out, and set search.epochs",
+        )
+    fixed = {f"training.{key}": key for key in ("batch", "patience")}
+    fixed |= {"optimizer.learning_rate": "learning_rate"}
+    for field in sorted(fields & set(fixed)):
+        if getattr(run_file.training, fixed[field]) is not None:
+            raise ModelError(
+                f"search.fields: {field} is searched for, but training.{fixed[field]} fixes it",
+                f"take training.{fixed[field]} out of the run file, or {field} out of search.fields",
+            )
 
 
 def _check_definition(run_file: RunFile) -> None:
@@ -127,13 +171,35 @@ def check_labelled(run_file: RunFile, fixed: Mapping[str, Receipt]) -> None:
     Raises
     ------
     PlanError
-        If it has no labelled row to train on, or none to validate with.
+        If it has no labelled row to train on, or none to validate with; if it has fewer than a batch or than
+        there are workers; or if the weight column is no column of numbers.
     """
     sample = run_file.training.sample
     splits = fixed[sample].facts["splits"]
-    if not splits["train"] or not splits["validation"]:
+    rows = splits["train"]
+    if not rows or not splits["validation"]:
         raise PlanError(
             f"samples.{sample}: expected labelled rows to train on and to validate with, found "
-            f"{splits['train']} and {splits['validation']} (of {fixed[sample].facts['labelled']} labelled)",
+            f"{rows} and {splits['validation']} (of {fixed[sample].facts['labelled']} labelled)",
             "select more objects: raise the limit, or loosen the WHERE of the sample's SQL",
         )
+    if (batch := _largest_batch(run_file)) > rows:
+        raise PlanError(
+            f"samples.{sample}: a batch is {batch:,} rows, and there are {rows:,} labelled rows to train on",
+            f"set training.batch to {max(1, rows // 4)} or so, or select more objects",
+        )
+    if not run_file.cluster.address and run_file.cluster.workers > rows:
+        raise PlanError(
+            f"samples.{sample}: {run_file.cluster.workers} workers would share {rows} labelled rows to train on",
+            f"set cluster.workers to at most {rows}, or select more objects",
+        )
+    weight_column(run_file, fixed[sample])
+
+
+def _largest_batch(run_file: RunFile) -> int:
+    if run_file.training.batch:
+        return run_file.training.batch
+    return max(
+        int(chosen_preset(run_file, overrides)["training"]["batch"])
+        for overrides in trials_of(run_file) or [{}]
+    )

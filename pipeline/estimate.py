@@ -106,5 +106,14 @@ def price_list(run_file: RunFile, needs: Needs) -> str:
             f"  blocks     {needs.blocks:,} of {run_file.cube.rows_per_block} rows",
             f"  disk       {needs.disk_gib:.3g} GiB at most ({needs.free_gib:.3g} GiB free)",
             f"  memory     {needs.memory_gib:.2f} GiB a worker ({run_file.cluster.memory_gib:.1f} GiB allowed)",
+            f"  training   {_training(run_file)}",
         ]
     )
+
+
+def _training(run_file: RunFile) -> str:
+    members, search = run_file.training.ensemble, run_file.search
+    words = f"{members} network{'s' if members > 1 else ''} of preset {run_file.model.preset}"
+    tried = f", after a search of at most {search.trials} trials of {search.epochs} epochs" if search else ""
+    where = run_file.cluster.address or f"{run_file.cluster.workers} workers"
+    return f"{words}{tried}, on {where}"

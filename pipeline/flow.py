@@ -1,4 +1,4 @@
-"""The flow: plan, pull, rows, fetch, train, infer, publish, report.
+"""The flow: plan, pull, rows, fetch, search, train, infer, publish, report.
 
 One direction, no way back. Every stage asks the ledger what is left, maps a pure function over those
 units and records receipts as they come; so any process may die at any moment, and running again goes on.
@@ -10,18 +10,19 @@ from pathlib import Path
 from typing import Any
 
 from cluster.work import find, whoami
-from model.presets import load_preset
 from pipeline import units
 from pipeline.checks import check, check_fetched, check_labelled, check_products
 from pipeline.estimate import Needs, needs_of
+from pipeline.looking import SO_FAR
 from pipeline.mill import Mill
-from pipeline.provenance import code_version, of_rows, packages, resolved
+from pipeline.provenance import of_rows
 from pipeline.report.facts import ReportFacts
 from pipeline.reporting import gather, parts_of
 from pipeline.sources.cutouts import CutoutSource
 from pipeline.stores.catalogue_versions import list_versions
 from pipeline.stores.staging import Staging, disk_errors
 from pipeline.summary import psql_line, psql_program
+from pipeline.training import search, train
 from schemas.config import RunFile
 from schemas.digests import digest_of
 from schemas.records import Receipt, Unit
@@ -37,6 +38,7 @@ class Trail:
     pull: dict[str, Receipt] = field(default_factory=dict)
     rows: dict[str, Receipt] = field(default_factory=dict)
     fetch: dict[str, Receipt] = field(default_factory=dict)
+    search: dict[str, Receipt] = field(default_factory=dict)
     train: dict[str, Receipt] = field(default_factory=dict)
     infer: dict[str, Receipt] = field(default_factory=dict)
     publish: dict[str, Receipt] = field(default_factory=dict)
@@ -66,7 +68,9 @@ def turn(mill: Mill) -> ReportFacts:
         for unit in units.fetch_units(mill.run_file, sample, trail.rows[sample])
     ]
     trail.fetch = fetch(mill, blocks)
-    trail.train = train(mill, trail)
+    trained_on = trail.rows[mill.run_file.training.sample]
+    trail.search = search(mill, trained_on, trail.fetch)
+    trail.train = train(mill, trained_on, trail.fetch, trail.search)
     trail.infer = infer(mill, blocks, trail)
     trail.publish = publish(mill, trail)
     facts = facts_of(mill, trail)
@@ -146,59 +150,30 @@ def fetch(mill: Mill, blocks: list[Unit]) -> dict[str, Receipt]:
     return fetched
 
 
-def train(mill: Mill, trail: Trail) -> dict[str, Receipt]:
-    """Train the network on the labelled sample."""
-    run_file = mill.run_file
-    preset = load_preset(run_file.model.preset, run_file.model.overrides)
-    rows = trail.rows[run_file.training.sample]
-    unit = units.train_unit(run_file, rows, trail.fetch, preset=preset.as_dict())
-    threads = run_file.cluster.workers * run_file.cluster.threads
-    job = {
-        "cube": str(run_file.cube_path(run_file.training.sample)),
-        "checkpoint": str(mill.folder / "training" / unit.arguments["weights"]),
-        "preset": run_file.model.preset,
-        "overrides": run_file.model.overrides,
-        "seed": run_file.seed,
-        **run_file.training.model_dump(exclude={"sample"}),
-        "target": run_file.target.column,
-        "definition": run_file.target.definition,
-        "threads": threads,
-        "provenance": {
-            "inputs": unit.inputs,
-            "run_file": resolved(run_file),
-            "code": code_version(),
-            "packages": packages(),
-            "threads": threads,
-        },
-    }
-
-    def arguments(unit: Unit, staging: Staging) -> dict[str, Any]:
-        return {"job": job, "staging": staging, "final": str(_bundle(mill, unit))}
-
-    return mill.drive([unit], "pipeline.stages.train:train_model", arguments)
-
-
 def infer(mill: Mill, blocks: list[Unit], trail: Trail) -> dict[str, Receipt]:
-    """Predict every block with the trained network."""
-    bundle = Path(trail.train["model"].products[0].final).parent
+    """Predict every block with the trained network, or with all of an ensemble."""
+    run_file = mill.run_file
+    bundles = [str(bundle_of(trail.train[key])) for key in sorted(trail.train)]
 
     def arguments(unit: Unit, staging: Staging) -> dict[str, Any]:
         block = unit.arguments["block"]
         return {
-            "cube": str(mill.run_file.cube_path(block.sample)),
-            "bundle": str(bundle),
+            "cube": str(run_file.cube_path(block.sample)),
+            "bundles": bundles,
+            "passes": run_file.model.passes,
+            "engine": run_file.model.engine,
             "rows": (block.start, block.stop),
             "staging": staging,
             "final": str(mill.folder / "predictions" / f"{unit.key}.parquet"),
         }
 
-    chosen = units.infer_units(blocks, trail.rows, trail.fetch, trained=trail.train["model"])
+    chosen = units.infer_units(run_file, blocks, trail.rows, trail.fetch, trained=trail.train)
     return mill.drive(chosen, "pipeline.stages.infer:infer_block", arguments)
 
 
 def publish(mill: Mill, trail: Trail) -> dict[str, Receipt]:
     """Publish what was predicted as the current version of the catalogue; again, if that was dropped."""
-    provenance = of_rows(mill.run_file, trail.train["model"])
+    provenance = of_rows(mill.run_file, trail.train)
     unit = units.publish_unit(mill.run_file, trail.infer, provenance=digest_of(provenance)[:16])
     _, published = mill.ledger.receipts("publish").get(unit.key, ("", None))
     there = {found.version for found in list_versions(mill.ledger.connection, unit.key)}
@@ -211,7 +186,8 @@ def publish(mill: Mill, trail: Trail) -> dict[str, Receipt]:
 
 def report(mill: Mill, trail: Trail, facts: ReportFacts) -> None:
     """Write the report, unless it is there already for the same catalogue."""
-    unit = units.report_unit(trail.publish[mill.run_file.catalogue.name], trained=trail.train["model"])
+    published = trail.publish[mill.run_file.catalogue.name]
+    unit = units.report_unit(published, trained=trail.train, tried=trail.search)
     if not report_path(mill).exists():
         mill.ledger.reset(unit.stage, [unit.key])
     mill.do(unit, "pipeline.flow:make_report", facts=facts, unit=unit)
@@ -233,8 +209,10 @@ def make_report(mill: Mill, *, facts: ReportFacts, unit: Unit) -> Receipt:
     started = time.monotonic()
     with disk_errors(report_path(mill)):
         path = find("pipeline.report.page:write_report")(facts, report_path(mill))
+        (mill.folder / SO_FAR).unlink(missing_ok=True)
     return Receipt(1, path.stat().st_size, time.monotonic() - started, unit.inputs, worker=whoami())
 
 
-def _bundle(mill: Mill, unit: Unit) -> Path:
-    return mill.folder / "model" / unit.inputs[:16]
+def bundle_of(trained: Receipt) -> Path:
+    """Return the folder of a network's bundle."""
+    return Path(trained.products[0].final).parent

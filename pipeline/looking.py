@@ -1,17 +1,21 @@
 """Look at a run without disturbing the driver that works on it."""
 
 import argparse
-import json
 from pathlib import Path
-from typing import Any
 
+from cluster.work import find
 from pipeline import summary
 from pipeline.database import open_ledger
+from pipeline.progress import curve_line, trainings_under_way
+from schemas.config import RunFile
 from schemas.runfile import load_run_file
+
+SO_FAR = "report-so-far.html"
+STAGES = ("rows", "fetch", "search", "train", "infer", "publish")
 
 
 def status(args: argparse.Namespace) -> int:
-    """Say how far a run is."""
+    """Say how far a run is, and how its training goes."""
     run_file = load_run_file(Path(args.run_file), words=args.words)
     with open_ledger(run_file) as ledger:
         if not ledger.view_run(run_file.name):
@@ -19,25 +23,34 @@ def status(args: argparse.Namespace) -> int:
             return 0
         for line in summary.progress_lines(ledger):
             print(line)
-    if line := training_line(run_file.folder / "training"):
+    for line in training_lines(run_file.folder):
         print(line)
     return 0
 
 
-def training_line(folder: Path) -> str:
-    """Return the last epoch that a trainer has reported below `folder`; empty if there is none."""
-    newest = max(folder.glob("*/progress.jsonl"), key=lambda path: path.stat().st_mtime, default=None)
-    lines = newest.read_text(encoding="utf-8").splitlines() if newest else []
-    epochs = [event for event in map(_event, lines) if event.get("event") == "epoch"]
-    if not epochs:
-        return ""
-    numbers = ", ".join(f"{key} {epochs[-1][key]:.5g}" for key in ("loss", "val_loss") if key in epochs[-1])
-    return f"training epoch {epochs[-1]['epoch']}, {numbers}"
+def training_lines(folder: Path) -> list[str]:
+    """Return a line and a small curve for each training of a run's folder that has begun and not ended."""
+    found = [
+        line for progress in trainings_under_way(folder) for line in (progress.line(), curve_line(progress))
+    ]
+    return [line for line in found if line]
 
 
-def _event(line: str) -> dict[str, Any]:
-    try:
-        found = json.loads(line)
-    except ValueError:  # the line that is being written
-        return {}
-    return found if isinstance(found, dict) else {}
+def write_report_so_far(run_file: RunFile) -> Path | None:
+    """Write what there is to report of a run that another driver works on, and return the page's path.
+
+    None where the ledger does not know the run: then the other driver works on another run of the same cube.
+    """
+    under_way = trainings_under_way(run_file.folder)
+    with open_ledger(run_file) as ledger:
+        if not ledger.view_run(run_file.name):
+            return None
+        receipts = {
+            stage: {key: receipt for key, (_, receipt) in ledger.receipts(stage).items()} for stage in STAGES
+        }
+        lines = summary.progress_lines(ledger) + training_lines(run_file.folder)
+        gather = find("pipeline.reporting:gather")
+        own = [progress for progress in under_way if progress.name.startswith("train ")]
+        facts = gather(run_file, ledger, receipts, psql="", under_way=own, lines=lines)
+    path: Path = find("pipeline.report.page:write_report")(facts, run_file.folder / SO_FAR)
+    return path

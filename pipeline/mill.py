@@ -2,15 +2,15 @@
 
 import contextlib
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from psycopg2.extensions import cursor as Cursor
 
 from cluster.desk import Manners
-from cluster.work import Outcome, Task, find
+from cluster.work import GroupTask, Outcome, Task, find
 from pipeline.ledger import Ledger
 from pipeline.sandbox.options import Faults, SandboxOptions
 from pipeline.sandbox.process import SandboxProcess, start
@@ -27,6 +27,22 @@ Arguments = Callable[[Unit, Staging], dict[str, object]]
 """From a unit and its place in the staging area to the keywords of the stage's work function."""
 
 
+class GroupWatch(Protocol):
+    """What a stage has to say to the groups that work on its units, and hears of them."""
+
+    def first_generation(self, unit: Unit) -> int:
+        """Return a number that no generation of a unit's group has had, nor a later one."""
+
+    def regroup(self, unit: Unit, generation: int) -> None:
+        """Ask a unit's group to end at its next boundary, so that it may begin anew with more members."""
+
+    def hear(self, unit: Unit, event: Mapping[str, Any]) -> None:
+        """Take what a member of a unit's group says."""
+
+    def excuse(self, unit: Unit, error: SkymillError) -> Receipt | None:
+        """Return the receipt that a unit is to have although it failed; None where a failure is one."""
+
+
 class Mill:
     """A run's means: run file, folder, ledger, and, once they are needed, a server and workers.
 
@@ -40,6 +56,7 @@ class Mill:
         self.view = view
         self.folder = run_file.folder
         self.worked = 0
+        self._done: dict[str, int] = {}
         self._resources = contextlib.ExitStack()
         self._session: DaskSession | None = None
         self._sandbox: SandboxProcess | None = None
@@ -80,7 +97,7 @@ class Mill:
         return self._session
 
     def drive(self, units: Sequence[Unit], work: str, arguments: Arguments) -> dict[str, Receipt]:
-        """Bring a stage's units to their end and return their receipts by key.
+        """Bring a stage's units to their end, each by a task, and return their receipts by key.
 
         Units the ledger holds a receipt for, made from the same inputs, are not done again.
 
@@ -89,14 +106,37 @@ class Mill:
         SkymillError
             If a unit fails for good; what other units made is kept.
         """
+        return self._bring(units, _Hopper(self, work, arguments))
+
+    def drive_groups(
+        self, units: Sequence[Unit], work: str, arguments: Arguments, *, watch: GroupWatch
+    ) -> dict[str, Receipt]:
+        """Bring a stage's units to their end, each by a group of workers, and return their receipts by key.
+
+        All workers of the session take part; several units are worked on side by side. `work` is called on each
+        member of a unit's group, see `cluster.groups.GroupTask`.
+
+        Raises
+        ------
+        SkymillError
+            If a unit fails for good, and `watch` does not excuse it; what other units made is kept.
+        """
+        return self._bring(units, _GroupHopper(self, work, arguments, watch))
+
+    def note(self, stage: str, text: str) -> None:
+        """Show how far the units of a stage are that are under way."""
+        self.view.advance(stage, done=self._done[stage], note=text)
+
+    def _bring(self, units: Sequence[Unit], hopper: "_Hopper") -> dict[str, Receipt]:
         if not units:
             return {}
         stage = units[0].stage
         self.ledger.drop_missing(stage, [unit.key for unit in units])
         todo = deque(self.ledger.todo(units))
-        self.view.stage(stage, total=len(units), done=len(units) - len(todo))
+        self._done[stage] = len(units) - len(todo)
+        self.view.stage(stage, total=len(units), done=self._done[stage])
         if todo:
-            self._turn(stage, todo, _Hopper(self, work, arguments), len(units))
+            self._turn(stage, todo, hopper, len(units))
             self.worked += len(units)
         planned = {unit.key for unit in units}
         return {key: receipt for key, (_, receipt) in self.ledger.receipts(stage).items() if key in planned}
@@ -104,23 +144,25 @@ class Mill:
     def _turn(self, stage: str, todo: deque[Unit], hopper: "_Hopper", total: int) -> None:
         broken: list[SkymillError] = []
         while todo:
-            for outcome in self.session.run(hopper.tasks(todo)):
+            for outcome in hopper.outcomes(todo):
                 unit = hopper.take(outcome)
-                if outcome.error is None:
-                    self._accept(unit, outcome)
-                    self.view.advance(stage, done=total - len(todo) - hopper.open - len(broken))
-                elif hopper.again(unit, outcome, outcome.error):
+                error = outcome.error
+                receipt = hopper.excuse(unit, error) if error else outcome.value
+                if receipt is not None:
+                    self._accept(unit, outcome.task.attempt, receipt)
+                    self._done[stage] = total - len(todo) - hopper.open - len(broken)
+                    self.view.advance(stage, done=self._done[stage])
+                elif error and hopper.again(unit, outcome, error):
                     todo.append(unit)
-                else:
-                    broken.append(outcome.error)
+                elif error:
+                    broken.append(error)
         if broken:
             first = broken[0]
             raise type(first)(
                 f"{stage}: {len(broken)} of {total} units failed, first: {first.message}", first.remedy
             )
 
-    def _accept(self, unit: Unit, outcome: Outcome) -> None:
-        receipt: Receipt = outcome.value
+    def _accept(self, unit: Unit, attempt: int, receipt: Receipt) -> None:
         root = self.run_file.staging_folder(unit.stage)
         for product in receipt.products:
             if not Path(product.staged).is_relative_to(root):
@@ -129,7 +171,7 @@ class Mill:
                     "give each run a name, output and cube.path of its own, then run the same command again",
                 )
         try:
-            self.keep(unit, outcome.task.attempt, receipt)
+            self.keep(unit, attempt, receipt)
         finally:
             for product in receipt.products[:1]:
                 clean(root.joinpath(*Path(product.staged).relative_to(root).parts[:2]))
@@ -192,7 +234,7 @@ class _Hopper:
         self._mill = mill
         self._work = work
         self._arguments = arguments
-        self._out: dict[Task, Unit] = {}
+        self._out: dict[str, Unit] = {}
         self._starts: Counter[str] = Counter()
 
     @property
@@ -200,22 +242,17 @@ class _Hopper:
         """Number of units that are out."""
         return len(self._out)
 
-    def tasks(self, todo: deque[Unit]) -> Iterator[Task]:
-        """Yield tasks as fast as workers take them; each begins a new attempt."""
-        while todo:
-            unit = todo.popleft()
-            attempt = self._mill.ledger.begin(unit)
-            root = self._mill.run_file.staging_folder(unit.stage)
-            staging = Staging(str(root), unit.stage, unit.key, attempt)
-            starts = self._mill.run_file.cluster.attempts - self._starts[unit.key]
-            name = f"{unit.stage}-{unit.key}"
-            task = Task(name, self._work, self._arguments(unit, staging), attempt, starts)
-            self._out[task] = unit
-            yield task
+    def outcomes(self, todo: deque[Unit]) -> Iterator[Outcome]:
+        """Yield what becomes of the units, as it comes; `todo` is consumed as fast as workers take it."""
+        return self._mill.session.run(self._tasks(todo))
 
     def take(self, outcome: Outcome) -> Unit:
         """Return the unit an outcome belongs to."""
-        return self._out.pop(outcome.task)
+        return self._out.pop(outcome.task.key)
+
+    def excuse(self, unit: Unit, error: SkymillError) -> Receipt | None:
+        """Excuse no failure."""
+        return None
 
     def again(self, unit: Unit, outcome: Outcome, error: SkymillError) -> bool:
         """Record a failure, and say whether the unit is worth another try.
@@ -226,7 +263,75 @@ class _Hopper:
         self._starts[unit.key] += outcome.starts
         left = self._mill.run_file.cluster.attempts - self._starts[unit.key]
         retry = isinstance(error, WorkerError) and left > 0
-        self._mill.ledger.fail(unit, outcome.task.attempt, str(error), final=not retry)
+        self._fail(unit, outcome, error, final=not retry)
+        return retry
+
+    def _tasks(self, todo: deque[Unit]) -> Iterator[Task]:
+        while todo:
+            unit = todo.popleft()
+            attempt, arguments = self._begin(unit)
+            starts = self._mill.run_file.cluster.attempts - self._starts[unit.key]
+            key = f"{unit.stage}-{unit.key}"
+            self._out[key] = unit
+            yield Task(key, self._work, arguments, attempt, starts)
+
+    def _begin(self, unit: Unit) -> tuple[int, dict[str, Any]]:
+        attempt = self._mill.ledger.begin(unit)
+        root = self._mill.run_file.staging_folder(unit.stage)
+        return attempt, self._arguments(unit, Staging(str(root), unit.stage, unit.key, attempt))
+
+    def _fail(self, unit: Unit, outcome: Outcome, error: SkymillError, *, final: bool) -> None:
+        self._mill.ledger.fail(unit, outcome.task.attempt, str(error), final=final)
         if isinstance(error, SourceDown | StoreError):  # every other unit would meet the same
             raise error
-        return retry
+
+
+class _GroupHopper(_Hopper):
+    """Feeds units to groups of workers, which look themselves after members that are lost."""
+
+    def __init__(self, mill: Mill, work: str, arguments: Arguments, watch: GroupWatch) -> None:
+        super().__init__(mill, work, arguments)
+        self._watch = watch
+
+    def outcomes(self, todo: deque[Unit]) -> Iterator[Outcome]:
+        """Yield what becomes of the units, as it comes; a unit begins when a group takes it."""
+        outcomes: Iterator[Outcome] = find("cluster.groups:run_groups")(
+            self._mill.session,
+            self._group_tasks(todo),
+            regroup=self._regroup,
+            on_event=self._hear,
+        )
+        return outcomes
+
+    def excuse(self, unit: Unit, error: SkymillError) -> Receipt | None:
+        """Excuse what the stage excuses."""
+        return self._watch.excuse(unit, error)
+
+    def again(self, unit: Unit, outcome: Outcome, error: SkymillError) -> bool:
+        """Record a failure, which is final: the generations of the group were all its tries."""
+        self._fail(unit, outcome, error, final=True)
+        return False
+
+    def _regroup(self, task: GroupTask, generation: int) -> None:
+        if unit := self._out.get(task.key):
+            self._watch.regroup(unit, generation)
+
+    def _hear(self, task: GroupTask, event: Mapping[str, Any]) -> None:
+        if unit := self._out.get(task.key):  # a last word may come after the outcome
+            self._watch.hear(unit, event)
+
+    def _group_tasks(self, todo: deque[Unit]) -> Iterator[GroupTask]:
+        run_file = self._mill.run_file
+        while todo:
+            unit = todo.popleft()
+            attempt, arguments = self._begin(unit)
+            key = f"{run_file.name}-{unit.stage}-{unit.key}"
+            self._out[key] = unit
+            yield GroupTask(
+                key,
+                self._work,
+                arguments,
+                attempt,
+                attempts=run_file.cluster.attempts,
+                first_generation=self._watch.first_generation(unit),
+            )

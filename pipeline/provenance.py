@@ -8,12 +8,16 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from pipeline.units import ensemble_digest
 from schemas.config import RunFile
 from schemas.records import Receipt
 
 PACKAGES = (
     "tensorflow-cpu",
     "tensorflow",
+    "jax",
+    "torch",
+    "openvino",
     "keras",
     "numpy",
     "zarr",
@@ -26,6 +30,7 @@ PACKAGES = (
 PLACES: Mapping[str, bool | set[str]] = {
     **dict.fromkeys(("name", "output", "cluster", "database", "politeness"), True),
     "cube": {"path"},
+    "training": {"checkpoint_s", "deadline_s", "tensorboard"},
 }
 """Parts of the run file that say where and how politely, not what; rows do not depend on them."""
 
@@ -64,17 +69,19 @@ def resolved(run_file: RunFile) -> dict[str, Any]:
     return run_file.model_dump(mode="json", by_alias=True)
 
 
-def of_rows(run_file: RunFile, trained: Receipt) -> dict[str, object]:
-    """Return what every row of the catalogue goes back to.
+def of_rows(run_file: RunFile, trained: Mapping[str, Receipt]) -> dict[str, object]:
+    """Return what every row of the catalogue goes back to; `trained` by the members of the ensemble.
 
-    Code and packages are those that made the network: looking at a finished run with a newer skymill
+    Code and packages are those that made the (first) network: looking at a finished run with a newer skymill
     publishes nothing.
     """
+    first = trained[min(trained)]
     return {
         "run_file": run_file.model_dump(mode="json", by_alias=True, exclude=PLACES),
-        "code": trained.facts["code"],
-        "packages": trained.facts["packages"],
-        "model": trained.digest,
+        "code": first.facts["code"],
+        "packages": first.facts["packages"],
+        "model": ensemble_digest(trained),
+        "models": {key: trained[key].digest for key in sorted(trained)},
         "seed": run_file.seed,
     }
 

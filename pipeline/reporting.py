@@ -1,6 +1,6 @@
 """Gather what the report shows: numbers of the ledger, and the paths of the products."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +9,16 @@ import pyarrow.parquet as pq
 
 from model.metrics import photoz_metrics
 from pipeline.ledger import Ledger
-from pipeline.report.facts import FailureCount, ReportFacts, SampleFacts
+from pipeline.progress import Progress
+from pipeline.report.facts import FailureCount, ReportFacts, SampleFacts, Trial
 from pipeline.stores.catalogue_versions import list_versions
+from pipeline.units import ensemble_digest
 from schemas.config import RunFile
 from schemas.errors import ModelError
 from schemas.flags import Part, Status
 from schemas.records import Receipt
 
-TIMED = ("pull", "fetch", "train", "infer", "publish")
+TIMED = ("pull", "fetch", "search", "train", "infer", "publish")
 SHOWN_FAILURES = 20
 
 
@@ -50,17 +52,28 @@ def metrics_of_test_part(run_file: RunFile, parts: Iterable[Path]) -> dict[str, 
 
 
 def gather(
-    run_file: RunFile, ledger: Ledger, receipts: Mapping[str, Mapping[str, Receipt]], *, psql: str
+    run_file: RunFile,
+    ledger: Ledger,
+    receipts: Mapping[str, Mapping[str, Receipt]],
+    *,
+    psql: str,
+    under_way: Sequence[Progress] = (),
+    lines: Sequence[str] = (),
 ) -> ReportFacts:
-    """Return the facts of a finished run; `receipts` by stage and key."""
+    """Return the facts of a run; `receipts` by stage and key.
+
+    Those of a run that is not finished lack what is still to come; `under_way` are its trainings, and `lines` say
+    how far it is.
+    """
     name = run_file.catalogue.name
-    published, trained = receipts["publish"][name], receipts["train"]["model"]
     complete = [each for each in list_versions(ledger.connection, name) if each.state != "building"]
     current = next((each for each in complete if each.state == "published"), None)
     return ReportFacts(
         run_file=run_file,
         folder=run_file.folder,
-        samples=[_sample(run_file, sample, receipts) for sample in run_file.samples],
+        samples=[
+            _sample(run_file, sample, receipts) for sample in run_file.samples if sample in receipts["rows"]
+        ],
         catalogue=name,
         psql=psql,
         version=current.version if current else 0,
@@ -73,17 +86,35 @@ def gather(
             if reason != Status.DUPLICATE.reason  # one row of it was kept, so no galaxy failed
         ],
         metrics=metrics_of_test_part(run_file, parts_of(receipts["infer"], run_file.training.sample)),
-        history=trained.facts["history"],
+        histories={key: receipt.facts["history"] for key, receipt in sorted(receipts["train"].items())}
+        | {training.name.removeprefix("train "): training.history for training in under_way},
+        trials=trials(receipts["search"]),
         timeline={stage: points for stage in TIMED if (points := ledger.timeline(stage))},
-        provenance={
-            "code": trained.facts["code"],
-            "packages": trained.facts["packages"],
-            "seed": run_file.seed,
-            "model digest": trained.digest,
-            "catalogue digest": published.digest,
-            "provenance key of the rows": published.facts["provenance"],
-        },
+        provenance=_provenance(run_file, receipts),
+        under_way=tuple(lines),
     )
+
+
+def trials(tried: Mapping[str, Receipt]) -> list[Trial]:
+    """Return the trials of a search, in their order."""
+    return [
+        Trial(key, receipt.facts["trial"], receipt.facts["val_loss"], receipt.facts.get("best_epoch"))
+        for key, receipt in sorted(tried.items())
+    ]
+
+
+def _provenance(run_file: RunFile, receipts: Mapping[str, Mapping[str, Receipt]]) -> dict[str, Any]:
+    found: dict[str, Any] = {"seed": run_file.seed}
+    if trained := receipts["train"]:
+        first = trained[min(trained)]
+        found |= {"code": first.facts["code"], "packages": first.facts["packages"]}
+        found["model digest"] = ensemble_digest(trained)
+        if len(trained) > 1:
+            found["digests of the ensemble"] = {key: trained[key].digest for key in sorted(trained)}
+    if published := receipts["publish"].get(run_file.catalogue.name):
+        found["catalogue digest"] = published.digest
+        found["provenance key of the rows"] = published.facts["provenance"]
+    return found
 
 
 def _sample(run_file: RunFile, name: str, receipts: Mapping[str, Mapping[str, Receipt]]) -> SampleFacts:

@@ -11,8 +11,11 @@ from pipeline.report.facts import ReportFacts
 from pipeline.stores.binaries import find_binaries
 from schemas.errors import DatabaseError
 from schemas.flags import Status
+from schemas.records import Receipt
 
-STAGES = ("plan", "pull", "rows", "fetch", "train", "infer", "publish", "report")
+STAGES = ("plan", "pull", "rows", "fetch", "search", "train", "infer", "publish", "report")
+OPTIONAL = {"search"}
+"""Stages that a run may do without: they are listed only where they are used."""
 
 
 def psql_program() -> str:
@@ -48,6 +51,8 @@ def progress_lines(ledger: Ledger) -> list[str]:
     lines = []
     for stage in STAGES:
         states = counts.get(stage, Counter())
+        if stage in OPTIONAL and not states:
+            continue
         others = ", ".join(f"{count} {state}" for state, count in sorted(states.items()) if state != "done")
         lines.append(
             f"{stage:<8} {states['done']}/{sum(states.values())} units, {rows[stage]:,} rows"
@@ -65,10 +70,23 @@ def progress_lines(ledger: Ledger) -> list[str]:
         for sample, (_, receipt) in ledger.receipts("rows").items()
         if (twice := receipt.facts["duplicates"])
     ]
+    lines += [trial_line(key, receipt) for key, (_, receipt) in sorted(ledger.receipts("search").items())]
     lines += [
         f"error    {stage} {key}, attempt {attempt}: {text}" for stage, key, attempt, text in ledger.errors()
     ]
     return lines
+
+
+def trial_line(key: str, receipt: Receipt) -> str:
+    """Return what became of a trial of the search."""
+    tried = ", ".join(f"{name} {value}" for name, value in receipt.facts["trial"].items())
+    loss = receipt.facts["val_loss"]
+    found = (
+        f"failed: {receipt.facts.get('error', 'its loss is not finite')}"
+        if loss is None
+        else f"val_loss {loss:.5g} in epoch {receipt.facts['best_epoch']} of {receipt.facts['epochs']}"
+    )
+    return f"trial    {key.removeprefix('trial/')}: {tried}: {found}"
 
 
 def closing_lines(facts: ReportFacts, *, report: str) -> list[str]:

@@ -4,11 +4,14 @@ Pure functions: receipts of one stage in, units of the next one out. A unit is d
 a receipt with the same ``inputs``; so what changes upstream, and only that, is done again.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from schemas.config import RunFile
 from schemas.digests import digest_of
 from schemas.records import Receipt, Unit, blocks_of
+
+NOT_LEARNT_FROM = ("ensemble", "checkpoint_s", "deadline_s", "tensorboard")
+"""Keys of ``[training]`` that decide no weight; each member of an ensemble is a training of its own."""
 
 
 def plan_unit(run_file: RunFile, sample: str) -> Unit:
@@ -57,42 +60,83 @@ def fetch_units(run_file: RunFile, sample: str, rows: Receipt) -> list[Unit]:
     ]
 
 
-def train_unit(
-    run_file: RunFile, rows: Receipt, fetched: Mapping[str, Receipt], *, preset: Mapping[str, object]
-) -> Unit:
-    """Return the one unit of training: it depends on the rows and on every block of the training sample.
+def search_units(
+    run_file: RunFile,
+    rows: Receipt,
+    fetched: Mapping[str, Receipt],
+    *,
+    presets: Sequence[Mapping[str, object]],
+    epochs: int,
+) -> list[Unit]:
+    """Return one unit a trial: a training of `epochs` epochs with one of the `presets`."""
+    made_from = [
+        _weights(run_file, rows, fetched, preset=preset, seed=run_file.seed, epochs=epochs)
+        for preset in presets
+    ]
+    return [
+        Unit("search", f"trial/{number:03d}", weights, {"weights": weights})
+        for number, weights in enumerate(made_from)
+    ]
 
-    Threads and workers are no inputs: their number may change the last digit of a weight
-    (``docs/decisions/0007``), which is no reason to train again. ``arguments["weights"]`` is the digest of
-    what decides the weights; the definition of the metrics, which are stored with them, does not.
+
+def train_units(
+    run_file: RunFile, rows: Receipt, fetched: Mapping[str, Receipt], *, preset: Mapping[str, object]
+) -> list[Unit]:
+    """Return one unit a member of the ensemble: ``model``, or ``model/00`` and so on where there are several.
+
+    It depends on the rows and on every block of the training sample. Threads and workers are no inputs: their
+    number may change the last digit of a weight (``docs/decisions/0007``), which is no reason to train again.
+    ``arguments["weights"]`` is the digest of what decides the weights; the definition of the metrics, which are
+    stored with them, does not.
     """
-    sample = run_file.training.sample
-    weights = digest_of(
-        {
-            "rows": rows.digest,
-            "blocks": _digests({k: receipt for k, receipt in fetched.items() if k.startswith(f"{sample}/")}),
-            "rows_per_block": run_file.cube.rows_per_block,
-            "preset": dict(preset),
-            "training": run_file.training.model_dump(),
-            "target": run_file.target.column,
-            "seed": run_file.seed,
-        }
-    )
-    inputs = digest_of({"weights": weights, "definition": run_file.target.definition})
-    return Unit("train", "model", inputs, {"weights": weights})
+    members = run_file.training.ensemble
+    units = []
+    for member in range(members):
+        seed = member_seed(run_file.seed, member)
+        weights = _weights(run_file, rows, fetched, preset=preset, seed=seed)
+        inputs = digest_of({"weights": weights, "definition": run_file.target.definition})
+        key = f"model/{member:02d}" if members > 1 else "model"
+        units.append(Unit("train", key, inputs, {"weights": weights, "seed": seed}))
+    return units
+
+
+def member_seed(seed: int, member: int) -> int:
+    """Return the seed of a member of an ensemble: the run's own for member 0, a 32-bit hash of both for others.
+
+    Examples
+    --------
+    >>> member_seed(137, 0), member_seed(137, 1) == member_seed(137, 2)
+    (137, False)
+    """
+    return int(digest_of({"seed": seed, "member": member})[:8], 16) if member else seed
+
+
+def ensemble_digest(trained: Mapping[str, Receipt]) -> str:
+    """Return what names all networks that predict together: the one's own digest, or that of their list."""
+    digests = [trained[key].digest for key in sorted(trained)]
+    return digests[0] if len(digests) == 1 else digest_of({"models": digests})
 
 
 def infer_units(
-    fetch: list[Unit], rows: Mapping[str, Receipt], fetched: Mapping[str, Receipt], *, trained: Receipt
+    run_file: RunFile,
+    fetch: list[Unit],
+    rows: Mapping[str, Receipt],
+    fetched: Mapping[str, Receipt],
+    *,
+    trained: Mapping[str, Receipt],
 ) -> list[Unit]:
-    """Return one unit a fetched block; `rows` by sample, since a prediction holds ids, labels and split too."""
+    """Return one unit a fetched block; `rows` by sample, since a prediction holds ids, labels and split too.
+
+    It depends on every member of the ensemble.
+    """
+    model = {"model": ensemble_digest(trained), **run_file.model.model_dump(include={"passes", "engine"})}
     return [
         Unit(
             "infer",
             unit.key,
             digest_of(
                 {
-                    "model": trained.digest,
+                    **model,
                     "rows": rows[unit.arguments["block"].sample].digest,
                     "block": fetched[unit.key].digest,
                 }
@@ -109,9 +153,39 @@ def publish_unit(run_file: RunFile, predicted: Mapping[str, Receipt], *, provena
     return Unit("publish", run_file.catalogue.name, digest_of(made_from))
 
 
-def report_unit(published: Receipt, *, trained: Receipt) -> Unit:
-    """Return the unit that writes the report."""
-    return Unit("report", "report.html", digest_of({"published": published.digest, "model": trained.digest}))
+def report_unit(
+    published: Receipt, *, trained: Mapping[str, Receipt], tried: Mapping[str, Receipt] | None = None
+) -> Unit:
+    """Return the unit that writes the report, which shows the trials too."""
+    made_from: dict[str, object] = {"published": published.digest, "model": ensemble_digest(trained)}
+    if tried:
+        made_from["trials"] = _digests(tried)
+    return Unit("report", "report.html", digest_of(made_from))
+
+
+def _weights(
+    run_file: RunFile,
+    rows: Receipt,
+    fetched: Mapping[str, Receipt],
+    *,
+    preset: Mapping[str, object],
+    seed: int,
+    epochs: int | None = None,
+) -> str:
+    sample = run_file.training.sample
+    training = run_file.training.model_dump(exclude=set(NOT_LEARNT_FROM))
+    return digest_of(
+        {
+            "rows": rows.digest,
+            "blocks": _digests({k: receipt for k, receipt in fetched.items() if k.startswith(f"{sample}/")}),
+            "rows_per_block": run_file.cube.rows_per_block,
+            "preset": dict(preset),
+            "training": training | ({"epochs": epochs} if epochs else {}),
+            "backend": run_file.model.backend,
+            "target": run_file.target.column,
+            "seed": seed,
+        }
+    )
 
 
 def _source(run_file: RunFile) -> dict[str, object]:

@@ -20,7 +20,7 @@ from pipeline.stores.lock import locked
 from pipeline.stores.staging import disk_errors
 from pipeline.view import open_view
 from schemas.config import RunFile
-from schemas.errors import StoreError
+from schemas.errors import Busy, StoreError
 from schemas.runfile import load_run_file
 
 
@@ -75,10 +75,17 @@ def verify(args: argparse.Namespace) -> int:
 
 
 def report(args: argparse.Namespace) -> int:
-    """Write the report of a run again."""
-    with _mill(_read(args)) as mill:
-        mill.ledger.reset("report", [flow.REPORT])
-        _finish(mill, flow.turn(mill))
+    """Write the report of a run again; what there is so far, while another driver works on it."""
+    run_file = _read(args)
+    try:
+        with _mill(run_file) as mill:
+            mill.ledger.reset("report", [flow.REPORT])
+            _finish(mill, flow.turn(mill))
+    except Busy as busy:
+        path = find("pipeline.looking:write_report_so_far")(run_file)
+        if path is None:
+            raise
+        print(f"{busy.message}\nwhat there is so far: {path}")
     return 0
 
 

@@ -112,10 +112,16 @@ class Cube(Section):
 
 
 class Model(Section):
-    """The network: a preset's name, and what of it is changed."""
+    """The network: a preset's name, what of it is changed, and what computes it.
+
+    ``passes`` are those of Monte-Carlo dropout, each with other neurons left out; 0 predicts once, with all.
+    """
 
     preset: str = "light"
     overrides: dict[str, Any] = Field(default_factory=dict)
+    backend: Literal["tensorflow", "jax", "torch"] = "tensorflow"
+    passes: Annotated[int, Field(ge=0, le=1000)] = 0
+    engine: Literal["auto", "openvino", "tensorflow"] = "auto"
 
 
 class Target(Section):
@@ -143,13 +149,30 @@ class Split(Section):
 
 
 class Training(Section):
-    """How long and how hard to learn; empty values come from the preset."""
+    """How long and how hard to learn; the first four numbers come from the preset where they are empty."""
 
     sample: Name = "spectro"
     epochs: Annotated[int, Field(gt=0)] | None = None
     batch: Annotated[int, Field(gt=0)] | None = None
     learning_rate: Annotated[float, Field(gt=0)] | None = None
     patience: Annotated[int, Field(gt=0)] | None = None
+    weight_column: str = ""
+    ensemble: Annotated[int, Field(ge=1, le=100)] = 1
+    checkpoint_s: Annotated[float, Field(gt=0)] = 30.0
+    deadline_s: Annotated[float, Field(ge=10)] = 300.0
+    tensorboard: bool = False
+
+
+class Search(Section):
+    """Short trainings with other values of some fields of the preset, before the one that counts.
+
+    What ``fields`` may hold is told by `model.search.trial_overrides`.
+    """
+
+    kind: Literal["random", "grid"] = "random"
+    trials: Annotated[int, Field(gt=0, le=1000)] = 8
+    epochs: Annotated[int, Field(gt=0)] = 5
+    fields: Annotated[dict[str, Any], Field(min_length=1)]
 
 
 class Cluster(Section):
@@ -222,6 +245,7 @@ class RunFile(Section):
     target: Target = Target()
     split: Split = Split()
     training: Training = Training()
+    search: Search | None = None
     cluster: Cluster = Cluster()
     database: Database = Database()
     politeness: Politeness = Politeness()

@@ -12,6 +12,7 @@
     │   └── DatabaseDown    exit 75  Postgres does not answer; run again
     ├── ModelError          exit 7   a preset, network, or training went wrong
     ├── WorkerError         exit 8   a task failed more often than allowed
+    │   └── PeerLost        exit 8   a trainer ended because another of its group did
     └── Busy                exit 9   another driver works on this run
 
 75 is ``EX_TEMPFAIL`` of sysexits.h: a batch system may simply requeue the job.
@@ -92,6 +93,10 @@ class WorkerError(SkymillError):
     """A task failed more often than the run file allows."""
 
     exit_code = 8
+
+
+class PeerLost(WorkerError):
+    """A trainer ended because another member of its group did; not the cause."""
 
 
 class Busy(SkymillError):

@@ -93,3 +93,27 @@ class Receipt:
     failures: tuple[ObjectFailure, ...] = ()
     facts: dict[str, Any] = field(default_factory=dict)
     worker: str = ""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where one trainer of a group stands.
+
+    ``members`` are the addresses (``host:port``) of all, by rank; empty means alone, which is the same as a group
+    of one. ``device`` is the value of ``CUDA_VISIBLE_DEVICES`` for the trainer, None to leave it as it is.
+
+    Examples
+    --------
+    >>> Place().size, Place(1, ("a:4000", "b:4000")).size
+    (1, 2)
+    """
+
+    rank: int = 0
+    members: tuple[str, ...] = ()
+    generation: int = 0
+    device: str | None = None
+
+    @property
+    def size(self) -> int:
+        """Number of members."""
+        return max(1, len(self.members))

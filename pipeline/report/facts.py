@@ -42,6 +42,16 @@ class FailureCount:
 
 
 @dataclass(frozen=True)
+class Trial:
+    """A short training with other values of some of the preset's fields; no loss where it came to none."""
+
+    key: str
+    overrides: Mapping[str, Any]
+    val_loss: float | None
+    best_epoch: int | None = None
+
+
+@dataclass(frozen=True)
 class ReportFacts:
     """Everything a report needs; what is empty is said to be missing, and is never an error.
 
@@ -63,12 +73,16 @@ class ReportFacts:
         The first ones, duplicates among them; `failure_counts` counts all but duplicates.
     metrics : mapping
         Of the test part, as `model.metrics` names them; empty where there is nothing to measure.
-    history : sequence of mapping
-        A mapping an epoch with ``epoch``, ``loss`` and ``val_loss``.
+    histories : mapping
+        By member of the ensemble, a mapping an epoch with ``epoch``, ``loss`` and ``val_loss``.
+    trials : sequence of Trial
+        Those of a search, in their order.
     timeline : mapping
         The receipts of each stage that finished a unit, in the order of the stages.
     provenance : mapping
         Code version, package versions, seeds and digests; values may be mappings.
+    under_way : sequence of str
+        How far a run is that is not finished; empty for one that is.
     made : datetime
         When the report is written (UTC).
     """
@@ -84,9 +98,11 @@ class ReportFacts:
     failures: Sequence[LedgerFailure] = ()
     failure_counts: Sequence[FailureCount] = ()
     metrics: Mapping[str, Any] = field(default_factory=dict)
-    history: Sequence[Mapping[str, float]] = ()
+    histories: Mapping[str, Sequence[Mapping[str, float]]] = field(default_factory=dict)
+    trials: Sequence[Trial] = ()
     timeline: Mapping[str, Sequence[TimelinePoint]] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    under_way: Sequence[str] = ()
     made: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     @property

@@ -59,21 +59,27 @@ def close_up(positions: Mapping[str, Sky]) -> str | None:
     return drawn.svg
 
 
-def training(history: Sequence[Mapping[str, float]]) -> str:
-    """Draw both losses by epoch, and mark the epoch with the lowest validation loss."""
-    epochs = np.array([entry["epoch"] for entry in history])
+def training(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
+    """Draw both losses by epoch, of each member of an ensemble, and ring the lowest validation loss of each."""
+    alone = len(histories) == 1
     with canvas("training", size_in=(5.2, 3.1)) as drawn:
         everything = []
-        for key, label, colour in (("loss", "training", BLUE), ("val_loss", "validation", ORANGE)):
-            values = np.array([entry.get(key, np.nan) for entry in history], np.float64)
-            if np.isfinite(values).any():
-                drawn.axes.plot(epochs, values, color=colour, lw=1.6, marker="o", ms=2.5, label=label)
-                everything.append(values)
-        best = best_epoch(history)
-        if best is not None:
-            value = best["val_loss"]
-            drawn.axes.plot([best["epoch"]], [value], "o", ms=9, mfc="none", mec=INK, mew=1.2)
-            drawn.axes.axvline(best["epoch"], color=MUTED, lw=0.8, ls=(0, (2, 2)), zorder=0)
+        for number, history in enumerate(histories.values()):
+            epochs = np.array([entry["epoch"] for entry in history])
+            for key, label, colour in (("loss", "training", BLUE), ("val_loss", "validation", ORANGE)):
+                values = np.array([_number(entry.get(key)) for entry in history])
+                if np.isfinite(values).any():
+                    style = {"lw": 1.6, "marker": "o", "ms": 2.5} if alone else {"lw": 1.0, "alpha": 0.8}
+                    named = {} if number else {"label": label}
+                    drawn.axes.plot(epochs, values, color=colour, **style, **named)
+                    everything.append(values)
+            if (best := best_epoch(history)) is not None:
+                size = 9 if alone else 5
+                drawn.axes.plot(
+                    [best["epoch"]], [best["val_loss"]], "o", ms=size, mfc="none", mec=INK, mew=1.2
+                )
+                if alone:
+                    drawn.axes.axvline(best["epoch"], color=MUTED, lw=0.8, ls=(0, (2, 2)), zorder=0)
         _loss_axis(drawn.axes, np.concatenate(everything or [np.zeros(1)]))
         drawn.axes.set(xlabel="epoch", ylabel="loss")
         drawn.axes.xaxis.set_major_locator(MaxNLocator(10, integer=True))
@@ -83,7 +89,7 @@ def training(history: Sequence[Mapping[str, float]]) -> str:
 
 def best_epoch(history: Sequence[Mapping[str, float]]) -> Mapping[str, float] | None:
     """Return the epoch with the lowest finite validation loss, None if there is none."""
-    finite = [entry for entry in history if np.isfinite(entry.get("val_loss", np.nan))]
+    finite = [entry for entry in history if np.isfinite(_number(entry.get("val_loss")))]
     return min(finite, key=lambda entry: entry["val_loss"]) if finite else None
 
 
@@ -120,6 +126,10 @@ def _layers(
         for name, found in positions.items()
         if len(found.ra)
     ]
+
+
+def _number(value: float | None) -> float:
+    return np.nan if value is None else float(value)  # the ledger keeps no NaN
 
 
 def _loss_axis(axes: Any, values: NDArray[Any]) -> None:

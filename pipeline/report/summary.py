@@ -31,6 +31,7 @@ def summary(facts: ReportFacts, tallies: Mapping[str, Tally]) -> Raw:
     return section(
         "summary",
         "Summary",
+        _under_way(facts.under_way),
         _quality(facts.metrics),
         "<h3>Galaxies</h3>",
         _counts(facts),
@@ -61,6 +62,13 @@ def stage_rows(timeline: Mapping[str, Sequence[TimelinePoint]]) -> list[list[Any
         speed = f"{done / seconds:.3g}" if seconds > 0 and done else "–"
         rows.append([stage, count(len(units)), count(done), duration(seconds), _plain(speed), count(workers)])
     return rows
+
+
+def _under_way(lines: Sequence[str]) -> Raw:
+    if not lines:
+        return Raw("")
+    told = "This run is not finished: the page shows what there is so far. “skymill report” writes it again."
+    return Raw(sentence(told) + code("\n".join(lines)))
 
 
 def _plain(number: str) -> str:

@@ -1,7 +1,7 @@
 """The technical part of the report: sky and failures, training, throughput, provenance."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,7 @@ import tomli_w
 
 from pipeline.report import plots_run as plots
 from pipeline.report.cubes import sky_positions
-from pipeline.report.facts import ReportFacts
+from pipeline.report.facts import ReportFacts, Trial
 from pipeline.report.markup import (
     Raw,
     code,
@@ -24,6 +24,7 @@ from pipeline.report.markup import (
     table,
 )
 from pipeline.report.summary import stage_rows
+from schemas.ledger_rows import TimelinePoint
 
 NAMED = 20
 """Failures that are named one by one."""
@@ -60,18 +61,62 @@ def sky(facts: ReportFacts) -> Raw:
 
 
 def training(facts: ReportFacts) -> Raw:
-    """Write the section on the training."""
-    if not facts.history:
-        return section("training", "Training", sentence("No network was trained in this run.", quiet=True))
-    best = plots.best_epoch(facts.history)
-    words = f"{count(len(facts.history))} epochs."
-    if times := facts.timeline.get("train"):
+    """Write the section on the training: of one network or of an ensemble, and the search before it."""
+    histories = {key: history for key, history in facts.histories.items() if history}
+    pieces: list[str] = []
+    if histories:
+        if len(histories) > 1:
+            words = _several(histories)
+        else:
+            (history,) = histories.values()
+            words = _one(history, facts.timeline.get("train", ()))
+        pieces.append(grid([figure(plots.training(histories), words, wide=True)]))
+    else:
+        none = "No network was trained in this run." if not facts.under_way else "No epoch is finished yet."
+        pieces.append(sentence(none, quiet=True))
+    if facts.trials:
+        pieces += ["<h3>Search</h3>", _trials(facts.trials)]
+    return section("training", "Training", *pieces)
+
+
+def _one(history: Sequence[Mapping[str, float]], times: Sequence[TimelinePoint]) -> str:
+    words = f"{count(len(history))} epochs."
+    if times:
         words += f" The attempt that finished them took {duration(times[-1].seconds)}."
-    if best is not None:
+    if (best := plots.best_epoch(history)) is not None:
         words += (
             f" Lowest validation loss {decimal(best['val_loss'])} in epoch {count(best['epoch'])} (ringed)."
         )
-    return section("training", "Training", grid([figure(plots.training(facts.history), words, wide=True)]))
+    return words
+
+
+def _several(histories: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
+    lowest = {key: best for key, history in histories.items() if (best := plots.best_epoch(history))}
+    told = ", ".join(
+        f"{key} {decimal(best['val_loss'])} in epoch {count(best['epoch'])}" for key, best in lowest.items()
+    )
+    return f"{count(len(histories))} networks. Lowest validation losses (ringed): {told}."
+
+
+def _trials(trials: Sequence[Trial]) -> Raw:
+    names = list(dict.fromkeys(name for trial in trials for name in trial.overrides))
+    finite = [trial for trial in trials if trial.val_loss is not None]
+    best = min(finite, key=lambda trial: trial.val_loss or 0.0, default=None)
+    rows = [
+        [
+            trial.key + (" (chosen)" if trial is best else ""),
+            *(_shown(trial.overrides.get(name, "–")) for name in names),
+            decimal(trial.val_loss, digits=5),
+            "–" if trial.best_epoch is None else count(trial.best_epoch),
+        ]
+        for trial in trials
+    ]
+    note = "A trial without a loss failed, mostly because its loss was not finite."
+    return table(
+        ["trial", *names, "lowest val_loss", "in epoch"],
+        rows,
+        note=note if len(finite) < len(trials) else "",
+    )
 
 
 def throughput(facts: ReportFacts) -> Raw:

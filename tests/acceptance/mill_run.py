@@ -1,5 +1,7 @@
 """A whole run of the command in a process of its own, which tests may kill."""
 
+import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -78,10 +80,10 @@ class MillRun:
             [SKYMILL, "catalog", action, str(self.run_file), *words], capture_output=True, text=True
         )
 
-    def start(self, *words: str) -> subprocess.Popen[str]:
-        """Start ``skymill run``, to be killed."""
+    def start(self, *words: str, verb: str = "run") -> subprocess.Popen[str]:
+        """Start ``skymill run``, or another verb, and let it go on."""
         return subprocess.Popen(
-            [SKYMILL, "run", str(self.run_file), *words],
+            [SKYMILL, verb, str(self.run_file), *words],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -164,6 +166,19 @@ class MillRun:
             for row in self.query("SELECT stage, outcome, count(*) FROM skymill.attempt GROUP BY 1, 2")
         }
 
+    def history(self) -> list[dict[str, float]]:
+        """Return what the training's epochs came to."""
+        history: list[dict[str, float]] = self.query(
+            "SELECT facts -> 'history' FROM skymill.receipt WHERE stage = 'train'"
+        )[0][0]
+        return history
+
+    def members(self) -> set[int]:
+        """Return how many members the generations of the training had."""
+        files = self.folder.glob("runs/mill/training/*/generation-*/progress-0.jsonl")
+        said = [json.loads(line) for file in files for line in file.read_text().splitlines()]
+        return {event["members"] for event in said if event["event"] == "start"}
+
     def stop_database(self) -> None:
         """End the run's database."""
         directory = str(self.folder / "postgres")
@@ -182,6 +197,32 @@ def kill_worker(process: subprocess.Popen[str]) -> None:
             os.kill(child.pid, signal.SIGKILL)
             return
     raise AssertionError("the driver has no worker")
+
+
+def in_training(generation: int, victim: str) -> Callable[[subprocess.Popen[str]], None]:
+    """Return what kills the ``trainer``, its ``worker`` or the ``driver`` once a generation has begun to learn."""
+
+    def kill(process: subprocess.Popen[str]) -> None:
+        trainer = trainer_of(process, generation)
+        victims = {"trainer": trainer, "worker": trainer.parent(), "driver": process}
+        victims[victim].kill()
+
+    return kill
+
+
+def trainer_of(process: subprocess.Popen[str], generation: int) -> psutil.Process:
+    """Return the driver's trainer of rank 0 of a generation, once it has begun to learn."""
+    deadline = time.monotonic() + 240
+    name = f"generation-{generation:04d}/job-0.json"
+    while time.monotonic() < deadline:
+        assert process.poll() is None, process.stdout and process.stdout.read()
+        for child in psutil.Process(process.pid).children(recursive=True):
+            with contextlib.suppress(psutil.Error, OSError):
+                job = next((word for word in child.cmdline() if word.endswith(name)), None)
+                if job and '"step"' in Path(job).with_name("progress-0.jsonl").read_text():
+                    return child
+        time.sleep(0.02)
+    raise AssertionError(f"generation {generation} has not begun to learn")
 
 
 def database_killer(run: MillRun) -> Callable[[subprocess.Popen[str]], None]:

@@ -8,7 +8,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from mill_run import MillRun, database_killer, kill_driver, kill_worker
+from mill_run import MillRun, database_killer, in_training, kill_driver, kill_worker
 
 IN_FLIGHT = 4
 """Two workers, each with one task running and one waiting."""
@@ -51,12 +51,21 @@ def test_driver_database_and_worker_are_killed_at_two_stages_and_the_catalogue_i
         run.stop_database()
 
 
-def test_a_trainer_that_is_killed_goes_on_from_its_checkpoint(undisturbed: MillRun, tmp_path: Path):
+def test_trainer_worker_and_driver_are_killed_in_training_and_the_network_is_the_same(
+    undisturbed: MillRun, tmp_path: Path
+):
     run = MillRun(tmp_path)
     try:
-        run.start_and_kill("train", kill_driver, done=0)
-        assert run.command("run").returncode == 0
-        assert run.catalogue() == undisturbed.catalogue()
+        run.start_and_kill("train", in_training(1, "trainer"), done=0, and_wait=False)
+        run.start_and_kill("train", in_training(2, "worker"), done=0, going=True, and_wait=False)
+        out = run.start_and_kill("train", in_training(3, "driver"), done=0, going=True)
+        assert out.count("; going on with ") == 2, out
+        again = run.command("run")
+        assert again.returncode == 0, again.stdout + again.stderr
+        if run.members() == {2}:  # the nanny was in time: the same sums, in the same order
+            assert run.catalogue() == undisturbed.catalogue()
+        for mine, theirs in zip(run.history(), undisturbed.history(), strict=True):
+            assert mine == pytest.approx(theirs, rel=1e-4)
     finally:
         run.stop_database()
 

@@ -1,7 +1,9 @@
 """The loop that all stages turn in, with a real ledger and a real worker."""
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,7 +12,7 @@ from pipeline.mill import Mill
 from pipeline.stores.staging import Staging
 from pipeline.view import open_view
 from schemas.config import RunFile
-from schemas.errors import Busy, StoreError, WorkerError
+from schemas.errors import Busy, ModelError, SkymillError, StoreError, WorkerError
 from schemas.records import Product, Receipt, Unit
 
 UNIT = Unit("infer", "spectro/00000", "i1")
@@ -78,3 +80,63 @@ def test_deaths_and_failures_of_a_unit_count_together(mill: Mill, tmp_path: Path
     assert len(marks.read_text().split()) == 3  # one death, two failures
     (_, _, attempt, _) = mill.ledger.errors()[0]
     assert attempt == 2
+
+
+GROUP_WORK = """
+from schemas.errors import ModelError
+from schemas.records import Receipt
+
+def learn(number, place, tell, stopped):
+    tell({"event": "step", "number": number})
+    if place.rank:
+        return None
+    if number == 1:
+        raise ModelError("the loss is not finite", "lower it")
+    return Receipt(rows=number, bytes=0, seconds=0.0, digest=f"d{number}", facts={"at": place.generation})
+"""
+
+
+class Listener:
+    """A stage's side of its groups: it hears, and excuses what it is told to."""
+
+    def __init__(self, *, excused: bool) -> None:
+        self.heard: list[tuple[str, int]] = []
+        self._excused = excused
+
+    def first_generation(self, unit: Unit) -> int:
+        return 7
+
+    def regroup(self, unit: Unit, generation: int) -> None:
+        raise AssertionError("nobody joins")
+
+    def hear(self, unit: Unit, event: Mapping[str, Any]) -> None:
+        if event["event"] == "step":
+            self.heard.append((unit.key, event["number"]))
+
+    def excuse(self, unit: Unit, error: SkymillError) -> Receipt | None:
+        return RECEIPT if self._excused and "not finite" in error.message else None
+
+
+def drive_three(mill: Mill, listener: Listener) -> dict[str, Receipt]:
+    units = [Unit("search", f"trial/{number:03d}", f"i{number}", {"number": number}) for number in range(3)]
+
+    def arguments(unit: Unit, staging: Staging) -> dict[str, object]:
+        return {"number": unit.arguments["number"]}
+
+    return mill.drive_groups(units, "group_work:learn", arguments, watch=listener)
+
+
+def test_units_of_groups_are_kept_excused_or_failed_each_by_itself(
+    mill: Mill, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "group_work.py").write_text(GROUP_WORK)
+    monkeypatch.syspath_prepend(tmp_path)  # spawned workers have the same
+    with pytest.raises(ModelError, match="search: 1 of 3 units failed, first: the loss is not finite"):
+        drive_three(mill, Listener(excused=False))
+    assert sorted(mill.ledger.receipts("search")) == ["trial/000", "trial/002"]
+    assert [error[:2] for error in mill.ledger.errors()] == [("search", "trial/001")]
+    again = Listener(excused=True)
+    kept = drive_three(mill, again)
+    assert [kept[key].digest for key in sorted(kept)] == ["d0", "d1", "d2"]
+    assert kept["trial/002"].facts == {"at": 7}
+    assert set(again.heard) == {("trial/001", 1)}, "what was done is not done again"

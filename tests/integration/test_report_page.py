@@ -20,7 +20,7 @@ import zarr
 
 from model.metrics import crps, photoz_metrics
 from pipeline.report import cubes, predictions, work
-from pipeline.report.facts import FailureCount, ReportFacts, SampleFacts
+from pipeline.report.facts import FailureCount, ReportFacts, SampleFacts, Trial
 from pipeline.report.page import write_report
 from pipeline.report.summary import summary
 from schemas.config import RunFile
@@ -33,6 +33,7 @@ NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 SQL = "SELECT *\nFROM SpecObj\nWHERE class = 'GALAXY'"
 RUN_FILE = {"schema": 1, "name": "demo-run", "samples": {"spectro": {"sql": SQL}}}
 BIG_ID = 2**63 + 4096
+HISTORY = tuple({"epoch": e, "loss": 1 / e, "val_loss": 1.2 / e} for e in range(1, 9))
 
 
 class _Page(HTMLParser):
@@ -164,7 +165,7 @@ def _facts(folder: Path, *, pdf: bool = True, labels: bool = True, magnitude: bo
         ),
         failure_counts=(FailureCount("spectro", "outside footprint", True, failed),),
         metrics=photoz_metrics(tested["z"], tested["z_phot"]).as_dict() if labels else {},
-        history=tuple({"epoch": e, "loss": 1 / e, "val_loss": 1.2 / e} for e in range(1, 9)),
+        histories={"model": HISTORY},
         timeline={
             "fetch": fetch,
             "train": [TimelinePoint(NOON + timedelta(seconds=50), 160, 1, 16.0, "host:1")],
@@ -268,6 +269,36 @@ def test_the_time_of_the_training_is_that_of_its_receipt(html: str) -> None:
     assert "8 epochs. The attempt that finished them took 16.0\u202fs." in _Page(html).words
 
 
+def test_every_network_of_an_ensemble_has_its_curve_and_every_trial_its_line(facts: ReportFacts) -> None:
+    worse = tuple({**entry, "val_loss": entry["val_loss"] + 1} for entry in HISTORY)
+    trials = [
+        Trial("trial/000", {"optimizer.learning_rate": 0.01}, None),
+        Trial("trial/001", {"optimizer.learning_rate": 0.002, "head.bins": 90}, 0.25, 4),
+    ]
+    both = {"model/00": HISTORY, "model/01": worse}
+    html = work.training(replace(facts, histories=both, trials=trials))
+    words = _Page(html).words
+    assert (
+        "2 networks. Lowest validation losses (ringed): model/00 0.1500 in epoch 8, model/01 1.1500" in words
+    )
+    assert html.count("fill: none; stroke: var(--orange)") == 3  # two curves, and one in the legend
+    assert "trial/001 (chosen)" in words and "0.25000" in words and "90" in words
+    assert "trial/000 (chosen)" not in words and "A trial without a loss failed" in words
+
+
+def test_a_page_of_a_run_under_way_says_so_and_shows_the_epochs_there_are(
+    facts: ReportFacts, tmp_path: Path
+) -> None:
+    so_far = ReportFacts(
+        facts.run_file, tmp_path, (), histories={"model": HISTORY[:2]}, under_way=["train 0/1 units"]
+    )
+    page = _Page(write_report(so_far, tmp_path / "r.html").read_text(encoding="utf-8"))
+    assert "This run is not finished" in page.words and "train 0/1 units" in page.words
+    assert "2 epochs." in page.words and page.open == []
+    waiting = work.training(replace(so_far, histories={}))
+    assert "No epoch is finished yet" in _Page(waiting).words
+
+
 def test_duplicates_are_counted_apart_from_failures(html: str) -> None:
     cells = re.findall(r"<td>spectro</td>((?:<td class=number>[^<]*</td>)+)", html)[0]
     failed = int((_truths()["status"] != Status.OK).sum())
@@ -344,7 +375,7 @@ def test_what_the_products_lack_is_said(
 @pytest.mark.parametrize(
     ("write", "change", "sentence"),
     [
-        (work.training, {"history": ()}, "No network was trained"),
+        (work.training, {"histories": {}}, "No network was trained"),
         (work.sky, {"failures": (), "failure_counts": ()}, "Every cutout that was asked for was had"),
         (work.sky, {"samples": (SampleFacts("spectro", 10, 0, 0),)}, "nothing to show on the sky"),
         (work.throughput, {"timeline": {}}, "No stage has finished a unit"),

@@ -3,79 +3,55 @@ import shutil
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parent))
+
+from trainers import small_job, toy
+
 from model.bundles import load_bundle
-from model.files import locked
-from model.jobs import TrainingJob, write_job
-from model.launch import run_trainer
+from model.jobs import write_task
+from model.launch import ask_to_regroup, run_trainer
 from model.training import train
-from schemas.errors import ModelError, StoreError
-
-SMALL = {"network.hidden": [16], "network.members": 2, "network.rings": 6, "head.bins": 40}
-
-
-def _toy(rows=300, pixels=24):
-    """Round galaxies that are redder, smaller and fainter the higher their redshift: images and labels."""
-    random = np.random.default_rng(0)
-    z = random.uniform(0.02, 0.3, rows).astype("f4")
-    y, x = np.mgrid[:pixels, :pixels] - (pixels - 1) / 2
-    size = (1.5 + 0.6 / (z + 0.1))[:, None, None]
-    light = np.exp(-(x * x + y * y) / (2 * size**2)) * (1 - 1.5 * z)[:, None, None]
-    colour = np.stack([np.ones(rows), 1 - z, 1 - 2.5 * z], -1)
-    image = light[..., None] * colour[:, None, None] * 220 + random.uniform(0, 8, (rows, pixels, pixels, 3))
-    return image.astype("u1"), z
-
-
-def _job(folder, cube, **changed):
-    job = TrainingJob(
-        cube=cube,
-        checkpoint=str(folder / "checkpoint"),
-        bundle=str(folder / "bundle"),
-        preset="light",
-        overrides=SMALL,
-        seed=137,
-        epochs=4,
-        batch=32,
-        learning_rate=None,
-        patience=None,
-        target="z",
-        definition="skymill",
-        threads=1,
-        provenance={"run": "test", "inputs": "abc"},
-    )
-    return replace(job, **changed)
+from schemas.errors import ModelError, StoreError, WorkerError
+from schemas.records import Place
 
 
 @pytest.fixture(scope="module")
 def cube(tmp_path_factory, write_cube):
-    image, z = _toy()
+    image, z = toy()
     return write_cube(tmp_path_factory.mktemp("toy") / "cube.zarr", image, label=z)
 
 
 @pytest.fixture
 def bad_cube(tmp_path, write_cube):
     """Function that writes a cube of 100 rows with other columns."""
-    image, z = _toy(100)
+    image, z = toy(100)
     return lambda **columns: write_cube(tmp_path / "bad.zarr", image, **{"label": z, **columns})
 
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory, cube):
-    return run_trainer(_job(tmp_path_factory.mktemp("undisturbed"), cube, epochs=6))
+    """A training of one process, and all it said. Of its 180 rows each batch has 4, so that it takes a while."""
+    events = []
+    job = small_job(
+        tmp_path_factory.mktemp("undisturbed"), cube, epochs=6, batch=4, tensorboard=True, checkpoint_s=0
+    )
+    result = run_trainer(job, on_progress=events.append)
+    return result, events, Path(job.checkpoint)
 
 
 def test_a_training_leaves_a_bundle_with_everything_in_it(undisturbed):
-    bundle = load_bundle(undisturbed.bundle)
-    assert bundle.digest == undisturbed.digest
+    result, _, _ = undisturbed
+    bundle = load_bundle(result.bundle)
+    assert bundle.digest == result.digest
     assert bundle.run == {"run": "test", "inputs": "abc"}
     assert bundle.inputs == "abc"
-    assert undisturbed.rows == {"train": 180, "validation": 60, "test": 60, "left_out": 0}
+    assert result.rows == {"train": 180, "validation": 60, "test": 60, "left_out": 0}
     assert [entry["epoch"] for entry in bundle.history] == [1, 2, 3, 4, 5, 6]
     assert bundle.metrics["test"]["definition"] == "skymill"
     assert bundle.metrics["test"]["n"] == 60
@@ -83,64 +59,117 @@ def test_a_training_leaves_a_bundle_with_everything_in_it(undisturbed):
     assert bundle.history[-1]["loss"] < bundle.history[0]["loss"]
 
 
+def test_a_trainer_says_where_it_is(undisturbed):
+    result, events, _ = undisturbed
+    start, *others, end = events
+    assert start["event"] == "start" and end["event"] == "end" and end["digest"] == result.digest
+    assert (start["members"], start["generation"], start["resumed_from"], start["resumed_batch"]) == (
+        1,
+        0,
+        0,
+        0,
+    )
+    assert (start["epochs"], start["batches"], start["rows"]["train"]) == (6, 45, 180)
+    epochs = [event for event in others if event["event"] == "epoch"]
+    assert [{key: e[key] for key in result.history[0]} for e in epochs] == result.history
+    saved = [event["step"] for event in others if event["event"] == "checkpoint"]
+    assert saved == sorted(set(saved)) and set(range(45, 271, 45)) <= set(saved)
+    assert [step for step in saved if step % 45], "no checkpoint within an epoch"
+    steps = [event for event in others if event["event"] == "step"]
+    assert all(np.diff([event["time"] for event in steps]) > 0.99)
+    assert all(1 <= event["batch"] <= 45 and 1 <= event["epoch"] <= 6 for event in steps)
+    assert steps[-1]["loss"] > 0
+
+
+def test_tensorboard_reads_the_scalars(undisturbed):
+    import tensorflow as tf
+
+    result, _, checkpoint = undisturbed
+    (file,) = (checkpoint / "tensorboard").iterdir()
+    records = tf.data.TFRecordDataset(str(file)).as_numpy_iterator()
+    first, *rest = (tf.compat.v1.Event.FromString(record) for record in records)
+    assert first.file_version == "brain.Event:2"
+    found = {}
+    for event in rest:
+        assert abs(event.wall_time - time.time()) < 3600
+        for value in event.summary.value:
+            found.setdefault(value.tag, []).append((event.step, value.simple_value))
+    for name in ("loss", "val_loss", "learning_rate"):
+        assert [step for step, _ in found[f"epoch/{name}"]] == [45, 90, 135, 180, 225, 270]
+        expected = [entry[name] for entry in result.history]
+        assert [value for _, value in found[f"epoch/{name}"]] == pytest.approx(expected)
+    assert all(value > 0 for _, value in found["step/loss"])
+
+
 LAUNCH = (
-    "import sys; from pathlib import Path; from model.jobs import read_job; "
-    "from model.launch import run_trainer; run_trainer(read_job(Path(sys.argv[1])))"
+    "import sys; from pathlib import Path; from model.jobs import read_task; "
+    "from model.launch import run_trainer; run_trainer(*read_task(Path(sys.argv[1])))"
 )
 
 
-def _wait_for_epochs(job, process, epochs):
-    progress = Path(job.checkpoint) / "progress.jsonl"
-    while not progress.exists() or progress.read_text().count('"epoch", ') < epochs:
+def _wait_within_an_epoch(job, process, after):
+    """Wait for a checkpoint of more than `after` steps, within an epoch, and return its steps.
+
+    A trainer writes one after its first step, as none has taken any time yet.
+    """
+    progress = Path(job.checkpoint) / "generation-0000" / "progress-0.jsonl"
+    while True:
+        lines = progress.read_text().splitlines() if progress.exists() else []
+        events = [json.loads(line) for line in lines if line.endswith("}")]
+        saved = [event["step"] for event in events if event["event"] == "checkpoint"]
+        if saved and saved[-1] % 45 and saved[-1] > after:
+            return saved[-1]
         assert process.poll() is None, "the training ended before it could be killed"
         time.sleep(0.005)
 
 
 def test_a_training_killed_twice_leaves_no_trainer_and_ends_with_the_same_bits(tmp_path, cube, undisturbed):
-    job = _job(tmp_path, cube, epochs=6)
-    write_job(job, tmp_path / "outer.json")
-    for epochs in (1, 2):  # the second one is taken up where the first was killed
+    expected, _, _ = undisturbed
+    job = small_job(tmp_path, cube, epochs=6, batch=4, checkpoint_s=0)
+    write_task(job, Place(), tmp_path / "outer.json")
+    saved = 0
+    for _ in range(2):  # the second one is taken up where the first was killed
         launcher = subprocess.Popen([sys.executable, "-c", LAUNCH, str(tmp_path / "outer.json")])
         try:
-            _wait_for_epochs(job, launcher, epochs)
+            saved = _wait_within_an_epoch(job, launcher, saved)
             (trainer,) = psutil.Process(launcher.pid).children()
         finally:
             launcher.kill()
             launcher.wait()
         trainer.wait(timeout=10)
-        assert not Path(job.checkpoint, "result.json").exists()
+        assert not Path(job.checkpoint, "generation-0000", "result-0.json").exists()
     events = []
     again = run_trainer(job, on_progress=events.append)
-    assert 3 <= again.resumed_from < 6
-    assert [e["event"] for e in events] == ["start"] + ["epoch"] * (6 - again.resumed_from) + ["end"]
-    assert again.digest == undisturbed.digest
-    assert again.history == undisturbed.history
-    assert (
-        Path(again.bundle, "weights.skt").read_bytes() == Path(undisturbed.bundle, "weights.skt").read_bytes()
-    )
+    start = events[0]
+    assert again.resumed_from == start["resumed_from"] < 6
+    assert 45 * start["resumed_from"] + start["resumed_batch"] >= saved
+    assert [entry["epoch"] for entry in start["history"]] == list(range(1, again.resumed_from + 1))
+    assert again.digest == expected.digest
+    assert again.history == expected.history
+    assert Path(again.bundle, "weights.skt").read_bytes() == Path(expected.bundle, "weights.skt").read_bytes()
 
 
 def test_a_finished_training_is_not_done_again(tmp_path, cube):
-    job = _job(tmp_path, cube, epochs=2)
+    job = small_job(tmp_path, cube, epochs=2)
     first, second = (train(job, report=lambda _: None) for _ in range(2))
     assert second.resumed_from == 2
     assert first.digest == second.digest
 
 
 def test_what_is_kept_is_the_best_epoch_and_not_the_last(tmp_path, cube):
-    result = train(_job(tmp_path, cube, epochs=8, learning_rate=0.3), report=lambda _: None)
+    result = train(small_job(tmp_path, cube, epochs=8, learning_rate=0.3), report=lambda _: None)
     losses = [entry["val_loss"] for entry in result.history]
     assert result.best_epoch == 1 + int(np.argmin(losses))
     again = train(
-        _job(tmp_path / "again", cube, epochs=8, learning_rate=0.3, patience=1), report=lambda _: None
+        small_job(tmp_path / "again", cube, epochs=8, learning_rate=0.3, patience=1), report=lambda _: None
     )
     assert again.epochs == 1 + next(i for i in range(1, 8) if losses[i] >= min(losses[:i]) or i == 7)
 
 
 def test_another_seed_is_another_training_and_does_not_load_the_checkpoint(tmp_path, cube):
     events = []
-    first = train(_job(tmp_path, cube, epochs=1), report=events.append)
-    second = train(_job(tmp_path, cube, epochs=1, seed=2), report=events.append)
+    first = train(small_job(tmp_path, cube, epochs=1), report=events.append)
+    second = train(small_job(tmp_path, cube, epochs=1, seed=2), report=events.append)
     assert first.digest != second.digest
     assert second.resumed_from == 0
     starts = [e["checkpoint_ignored"] for e in events if e["event"] == "start"]
@@ -152,7 +181,7 @@ def test_a_trainer_is_killed_when_its_caller_is_interrupted(tmp_path, cube):
         if event["event"] == "epoch":
             raise KeyboardInterrupt
 
-    job = _job(tmp_path, cube, epochs=10_000, patience=10_000)
+    job = small_job(tmp_path, cube, epochs=10_000, patience=10_000)
     with pytest.raises(KeyboardInterrupt):
         run_trainer(job, on_progress=interrupt)
     commands = [child.as_dict(["cmdline"], ad_value=[])["cmdline"] for child in psutil.Process().children()]
@@ -161,21 +190,43 @@ def test_a_trainer_is_killed_when_its_caller_is_interrupted(tmp_path, cube):
 
 def test_the_trainer_s_error_is_raised_with_its_kind_and_remedy(tmp_path):
     with pytest.raises(StoreError, match="is not a cube") as caught:
-        run_trainer(_job(tmp_path, str(tmp_path / "nowhere")))
+        run_trainer(small_job(tmp_path, str(tmp_path / "nowhere")))
     assert "fetch stage" in caught.value.remedy
-    problem = json.loads((tmp_path / "checkpoint" / "error.json").read_text())
+    problem = json.loads((tmp_path / "checkpoint" / "generation-0000" / "error-0.json").read_text())
     assert problem["kind"] == "StoreError"
 
 
-def test_a_trainer_waits_its_turn_and_then_says_that_another_one_works(tmp_path, cube):
-    job = _job(tmp_path, cube)
-    folder = Path(job.checkpoint)
-    folder.mkdir()
-    with locked(folder, wait_s=0):
-        (folder / "result.json").write_text("that of the other")
-        with pytest.raises(ModelError, match="another trainer works in"):
-            run_trainer(job, lock_wait_s=0.2)
-    assert (folder / "result.json").read_text() == "that of the other"
+def test_a_trainer_that_is_killed_is_not_the_job_s_fault(tmp_path, cube):
+    def kill(event):
+        (trainer,) = (c for c in psutil.Process().children() if "model.trainer" in c.cmdline())
+        trainer.kill()
+
+    with pytest.raises(WorkerError, match="was killed by SIGKILL") as caught:
+        run_trainer(small_job(tmp_path, cube), on_progress=kill)
+    assert "last checkpoint" in caught.value.remedy
+
+
+def test_a_trainer_whose_task_is_no_longer_wanted_is_ended(tmp_path, cube):
+    with pytest.raises(WorkerError, match="was ended: its task is no longer wanted"):
+        run_trainer(small_job(tmp_path, cube), stopped=lambda: True)
+
+
+def test_a_training_that_is_asked_to_ends_at_the_epoch_s_end_and_goes_on_later(tmp_path, cube):
+    job = small_job(tmp_path, cube, epochs=3)
+    ask_to_regroup(Path(job.checkpoint), 4)
+    asked = train(job, report=lambda _: None, place=Place(generation=4))
+    assert asked.regroup and asked.epochs == 1 and not Path(job.bundle).exists()
+    result = train(job, report=lambda _: None, place=Place(generation=5))
+    assert not result.regroup and (result.resumed_from, result.epochs) == (1, 3)
+
+
+def test_the_papers_of_the_last_generations_are_kept(tmp_path, cube):
+    for generation in (1, 2, 3, 4, 5, 6, 7, 9):
+        (tmp_path / "checkpoint" / f"generation-{generation:04d}").mkdir(parents=True)
+    with pytest.raises(WorkerError):
+        run_trainer(small_job(tmp_path, cube), Place(generation=8), stopped=lambda: True)
+    kept = sorted(path.name for path in (tmp_path / "checkpoint").iterdir())
+    assert kept == [f"generation-{generation:04d}" for generation in (5, 6, 7, 8, 9)]
 
 
 @pytest.fixture
@@ -198,7 +249,7 @@ def _fill(folder):
 def test_a_disk_that_is_full_before_a_training_is_told(small_disk, cube):
     _fill(small_disk)
     with pytest.raises(StoreError, match="the disk is full") as caught:
-        run_trainer(_job(small_disk, cube))
+        run_trainer(small_job(small_disk, cube))
     assert "free some space" in caught.value.remedy
 
 
@@ -208,13 +259,13 @@ def test_a_disk_that_fills_up_during_a_training_is_told(small_disk, cube):
             _fill(small_disk)
 
     with pytest.raises(StoreError, match=r"could not write .*, not even why") as caught:
-        run_trainer(_job(small_disk, cube), on_progress=fill)
+        run_trainer(small_job(small_disk, cube), on_progress=fill)
     assert "free some space" in caught.value.remedy
 
 
 def _fails(tmp_path, cube, match, **changed):
     with pytest.raises(ModelError, match=match) as caught:
-        train(_job(tmp_path, cube, **changed), report=lambda _: None)
+        train(small_job(tmp_path, cube, **changed), report=lambda _: None)
     return caught.value.remedy
 
 
@@ -224,12 +275,10 @@ def test_labels_far_outside_the_bins_are_refused_with_the_range_to_set(tmp_path,
     assert "model.overrides.head.z_max to 1" in remedy
 
 
-def test_a_single_label_outside_the_bins_is_left_out_and_a_batch_may_be_larger_than_the_part(
-    tmp_path, bad_cube
-):
-    z = np.full(100, 0.1, "f4")
+def test_a_single_label_outside_the_bins_is_left_out(tmp_path, bad_cube):
+    z = np.linspace(0.1, 0.3, 100, dtype="f4")
     z[5] = 0.7
-    result = train(_job(tmp_path, bad_cube(label=z), epochs=1, batch=100_000), report=lambda _: None)
+    result = train(small_job(tmp_path, bad_cube(label=z), epochs=1, batch=59), report=lambda _: None)
     assert result.rows == {"train": 59, "validation": 20, "test": 20, "left_out": 1}
 
 

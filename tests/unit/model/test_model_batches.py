@@ -4,11 +4,15 @@ import tracemalloc
 
 import numpy as np
 import pytest
+import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from zarr.codecs import Crc32cCodec
+from zarr.storage import MemoryStore
 
 from model.batches import ordered_batches, training_epochs
 from model.cubes import Cube, Geometry, LabelledRows, labelled_rows, read_ahead
+from model.order import apply_symmetries, batches_per_epoch, draws, symmetries
 from schemas.errors import ModelError
 from schemas.flags import Part
 
@@ -29,35 +33,178 @@ def _cube(rows, block, reads=None, chunk=None):
     return Cube("memory", {"image": Images()}, geometry, rows, block, chunk or block)
 
 
+def _part(chosen):
+    """Rows with a label and a weight of their own."""
+    rows = np.array(sorted(chosen), np.int64)
+    return LabelledRows(rows, rows.astype(np.float32) / 10, rows.astype(np.float32) / 7)
+
+
+def _epochs(cube, part, **settings):
+    """All batches of each epoch."""
+    settings = {"seed": 5, "epochs": [0], "turn": False, **settings}
+    with training_epochs(cube, part, **settings) as epochs:
+        return [list(batches) for batches in epochs]
+
+
 def _readers():
     return [t for t in threading.enumerate() if t.name == "cube-reader"]
 
 
-@settings(max_examples=40)
-@given(
-    st.lists(st.integers(0, 150), unique=True, min_size=1, max_size=100),
-    st.integers(1, 40),
-    st.integers(1, 30),
-    st.integers(0, 9),
-)
-def test_batches_hold_the_pixels_and_labels_of_their_rows(chosen, block, batch, epoch):
-    rows = np.array(sorted(chosen), np.int64)
-    part = LabelledRows(rows, rows.astype(np.float32) / 10)
-    cube = _cube(151, block, chunk=max(1, block // 8))
-    with training_epochs(cube, part, batch=batch, seed=5, epochs=[epoch], turn=True) as epochs:
-        found = list(next(epochs))
-    assert [len(b.rows) for b in found[:-1]] == [batch] * (len(found) - 1)
-    assert [b.index for b in found] == list(range(len(found)))
-    assert np.array_equal(np.sort(np.concatenate([b.rows for b in found])), rows)
-    for one in found:
+chosen_rows = st.lists(st.integers(0, 150), unique=True, min_size=1, max_size=100)
+blocks, batch_sizes, groups = st.integers(1, 40), st.integers(1, 30), st.integers(1, 4)
+
+
+@settings(max_examples=40, deadline=None)
+@given(chosen_rows, blocks, batch_sizes, groups, st.integers(0, 9))
+def test_all_members_together_have_each_row_once_an_epoch_with_its_pixels_label_weight_and_draw(
+    chosen, block, batch, members, epoch
+):
+    part, cube = _part(chosen), _cube(151, block, chunk=max(1, block // 8))
+    shares = [
+        _epochs(cube, part, batch=batch, epochs=[epoch], turn=True, rank=rank, members=members)[0]
+        for rank in range(members)
+    ]
+    count = batches_per_epoch(len(part.rows), batch)
+    sizes = [batch] * (count - 1) + [len(part.rows) - batch * (count - 1)]
+    for found in shares:
+        assert [(b.index, b.size) for b in found] == list(enumerate(sizes))
+    for together in zip(*shares, strict=True):
+        assert sum(len(b.rows) for b in together) == together[0].size
+    everything = [b for found in shares for b in found]
+    assert np.array_equal(np.sort(np.concatenate([b.rows for b in everything])), part.rows)
+    for one in everything:
+        assert one.images.shape == (len(one.rows), 2, 2, 1) and one.images.dtype == np.uint8
         assert np.array_equal(one.images[:, 1, 0, 0], one.rows)
         assert np.array_equal(one.labels, one.rows.astype(np.float32) / 10)
+        assert np.array_equal(one.weights, one.rows.astype(np.float32) / 7)
+        assert np.array_equal(one.draws, draws(one.rows, seed=5, epoch=epoch))
+        assert (one.labels.dtype, one.weights.dtype, one.draws.dtype) == (np.float32, np.float32, np.int32)
+
+
+@settings(max_examples=40, deadline=None)
+@given(chosen_rows, blocks, batch_sizes, st.integers(2, 4))
+def test_the_shares_of_a_group_are_the_batches_of_one_member_alone(chosen, block, batch, members):
+    part, cube = _part(chosen), _cube(151, block, chunk=max(1, block // 8))
+    alone = _epochs(cube, part, batch=batch, epochs=[0, 1])
+    group = [
+        _epochs(cube, part, batch=batch, epochs=[0, 1], rank=rank, members=members) for rank in range(members)
+    ]
+    for epoch, whole in enumerate(alone):
+        for number, one in enumerate(whole):
+            shares = [member[epoch][number] for member in group]
+            for name in ("rows", "images", "labels", "weights", "draws"):
+                values = np.concatenate([getattr(share, name) for share in shares])
+                assert np.array_equal(values, getattr(one, name))
+
+
+@settings(max_examples=40, deadline=None)
+@given(chosen_rows, blocks, batch_sizes, groups, st.data())
+def test_an_epoch_that_is_entered_in_its_middle_goes_on_as_if_undisturbed(
+    chosen, block, batch, members, data
+):
+    part, cube = _part(chosen), _cube(151, block, chunk=max(1, block // 8))
+    rank = data.draw(st.integers(0, members - 1))
+    skip = data.draw(st.integers(0, batches_per_epoch(len(part.rows), batch)))
+    place = {"batch": batch, "rank": rank, "members": members, "turn": True}
+    whole = _epochs(cube, part, epochs=[3, 4], **place)
+    found = _epochs(cube, part, epochs=[3, 4], skip=skip, **place)
+    for undisturbed, resumed in zip([whole[0][skip:], whole[1]], found, strict=True):
+        assert [b.index for b in resumed] == [b.index for b in undisturbed]
+        for one, other in zip(resumed, undisturbed, strict=True):
+            assert np.array_equal(one.rows, other.rows) and np.array_equal(one.images, other.images)
+
+
+def test_blocks_whose_rows_have_all_been_learnt_from_are_not_read_again():
+    reads: list = []
+    part = _part(range(80))
+    whole = _epochs(_cube(80, 8), part, batch=4)[0]
+    resumed = _epochs(_cube(80, 8, reads), part, batch=4, skip=15)[0]
+    left = {int(row) // 8 for one in whole[15:] for row in one.rows}
+    assert sorted(start // 8 for start, _ in reads) == sorted(left)
+    assert len(left) < 10 and sum(len(b.rows) for b in resumed) == 20
+
+
+def test_a_member_without_a_row_in_a_batch_is_given_an_empty_one_and_reads_nothing_for_it():
+    reads: list = []
+    (found,) = _epochs(_cube(40, 8, reads), _part([3, 20, 31]), batch=2, rank=2, members=4, turn=True)
+    assert [(b.index, b.size, b.images.shape) for b in found] == [(0, 2, (0, 2, 2, 1)), (1, 1, (0, 2, 2, 1))]
+    assert not reads
+
+
+def test_a_row_is_turned_the_same_way_whoever_shows_it():
+    random = np.random.default_rng(1)
+    images = random.integers(0, 255, (40, 6, 6, 3), np.uint8)
+    cube = Cube("memory", {"image": images}, Geometry(6, ("i", "r", "g"), 0.4), 40, 8, 2)
+    for rank in range(3):
+        for one in _epochs(cube, _part(range(40)), batch=7, epochs=[2], rank=rank, members=3, turn=True)[0]:
+            which = symmetries(one.rows, seed=5, epoch=2)
+            assert np.array_equal(one.images, apply_symmetries(images[one.rows], which))
 
 
 def test_rows_in_the_cube_s_order_come_in_that_order():
-    rows = np.array([3, 4, 17, 30, 31], np.int64)
-    with ordered_batches(_cube(40, 8), LabelledRows(rows, rows.astype("f4")), batch=2) as batches:
+    with ordered_batches(_cube(40, 8), _part([3, 4, 17, 30, 31]), batch=2) as batches:
         assert [b.rows.tolist() for b in batches] == [[3, 4], [17, 30], [31]]
+
+
+@settings(max_examples=40, deadline=None)
+@given(chosen_rows, blocks, batch_sizes, st.integers(1, 5))
+def test_the_members_have_contiguous_parts_of_the_rows_in_order(chosen, block, batch, members):
+    part, cube = _part(chosen), _cube(151, block, chunk=max(1, block // 8))
+    found = []
+    for rank in range(members):
+        with ordered_batches(cube, part, batch=batch, rank=rank, members=members) as batches:
+            found.append(list(batches))
+    for own in found:
+        assert all(len(b.rows) == b.size <= batch for b in own) and all(len(b.rows) for b in own)
+        assert not any(b.draws.any() for b in own)
+    lengths = [sum(b.size for b in own) for own in found]
+    assert max(lengths) - min(lengths) <= 1
+    everything = [b for own in found for b in own]
+    assert np.array_equal(np.concatenate([b.rows for b in everything]), part.rows)
+    assert all(np.array_equal(b.images[:, 0, 0, 0], b.rows) for b in everything)
+    assert np.array_equal(np.concatenate([b.labels for b in everything]), part.labels)
+
+
+class _Counted(MemoryStore):
+    """A store that counts the chunks that are read of the shards."""
+
+    chunks = 0
+
+    async def get(self, key, prototype, byte_range=None):
+        if type(byte_range).__name__ == "RangeByteRequest":
+            _Counted.chunks += 1
+        return await super().get(key, prototype, byte_range)
+
+
+def test_a_member_reads_the_chunks_of_its_own_part_of_each_block():
+    rows, block, chunk = 1024, 256, 8
+    store = _Counted()
+    image = zarr.open_group(store, mode="w", zarr_format=3).create_array(
+        "image",
+        shape=(rows, 2, 2, 1),
+        dtype="u1",
+        chunks=(chunk, 2, 2, 1),
+        shards=(block, 2, 2, 1),
+        compressors=[Crc32cCodec()],
+    )
+    image[:] = np.broadcast_to((np.arange(rows) % 251)[:, None, None, None], image.shape)
+    cube = Cube("memory", zarr.open_group(store, mode="r"), Geometry(2, ("r",), 0.4), rows, block, chunk)
+
+    def read(rank, members):
+        _Counted.chunks = 0
+        (found,) = _epochs(cube, _part(range(rows)), batch=64, rank=rank, members=members)
+        assert all(np.array_equal(one.images[:, 0, 0, 0], one.rows % 251) for one in found)
+        return _Counted.chunks / (rows / chunk)
+
+    assert read(0, 1) == 1.0
+    assert max(read(rank, 4) for rank in range(4)) < 0.45
+
+
+def test_chunks_without_a_wanted_row_are_not_read_and_long_runs_are_read_in_slices():
+    reads: list = []
+    part = _part([0, 1, 9, 10, 13, *range(32, 64)])
+    _epochs(_cube(128, 32, reads, chunk=2), part, batch=64)
+    assert sorted(reads) == [(0, 2), (8, 14), *((i, i + 8) for i in range(32, 64, 8))]
 
 
 def test_each_block_is_read_once_and_never_more_than_one_ahead():
@@ -73,7 +220,8 @@ def test_each_block_is_read_once_and_never_more_than_one_ahead():
     assert sorted(reads) == [(i, i + 8) for i in range(0, 80, 8)]
 
 
-def test_a_reader_holds_less_than_three_blocks():
+@pytest.mark.parametrize("members", [1, 4])
+def test_a_member_holds_its_rows_of_less_than_three_blocks_and_what_is_read_at_once(members):
     images = np.zeros((4096, 64, 64, 3), np.uint8)
 
     class Images:
@@ -83,18 +231,19 @@ def test_a_reader_holds_less_than_three_blocks():
             return images[span].copy()
 
     cube = Cube("memory", {"image": Images()}, Geometry(64, ("i", "r", "g"), 0.4), 4096, 1024, 64)
-    rows = np.flatnonzero(np.arange(4096) % 10).astype(np.int64)
-    part = LabelledRows(rows, rows.astype("f4"))
+    part = _part(np.flatnonzero(np.arange(4096) % 10).tolist())
+    place = {"batch": 64, "rank": members // 2, "members": members}
     tracemalloc.start()
     try:
-        with training_epochs(cube, part, batch=64, seed=1, epochs=range(2), turn=False) as epochs:
+        with training_epochs(cube, part, seed=1, epochs=range(2), turn=False, **place) as epochs:
             for batches in epochs:
                 for _ in batches:
                     time.sleep(0.0005)  # so that the reader is as far ahead as it may be
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert peak < 3 * 1024 * 64 * 64 * 3
+    block = 1024 * 64 * 64 * 3
+    assert peak < 2.75 * block / members + 0.5 * block
 
 
 def test_an_epoch_is_the_same_whether_others_came_before_it():

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from model.estimates import bin_edges, estimate, median_of
+from model.estimates import bin_edges, combine, estimate, median_of
 from schemas.flags import PredictionFlag
 
 HEAD = {"kind": "bins", "z_min": 0.0, "z_max": 0.4, "bins": 80, "estimate": "mean"}
@@ -58,3 +58,20 @@ def test_a_scalar_head_has_no_error_and_flags_what_is_not_finite():
 
 def test_an_estimate_of_nothing_is_empty():
     assert len(estimate(np.zeros((0, 80), "f4"), HEAD).z) == 0
+
+
+def test_the_spread_between_networks_is_part_of_the_error():
+    answers = np.stack([_peak((0.1, 0.01, 1)), _peak((0.2, 0.02, 1)), _peak((0.3, 0.01, 1))])
+    found, single = combine(answers, HEAD), [estimate(answer, HEAD) for answer in answers]
+    z, errors = (np.array([getattr(one, name)[0] for one in single], "f8") for name in ("z", "error"))
+    assert found.z[0] == pytest.approx(z.mean(), abs=1e-6)
+    assert found.error[0] ** 2 == pytest.approx((errors**2).mean() + z.var(), rel=1e-4)
+    assert found.pdf == pytest.approx(answers.mean(0), abs=1e-7)
+
+
+def test_scalar_answers_give_their_mean_and_deviation_and_one_alone_no_error():
+    answers = np.array([[[0.1], [0.1]], [[0.3], [np.inf]]], "f4")
+    found = combine(answers, {"kind": "scalar"})
+    assert found.z[0] == pytest.approx(0.2) and found.error[0] == pytest.approx(0.1)
+    assert np.isnan([found.z[1], found.error[1]]).all() and found.flags[1] == PredictionFlag.NOT_FINITE
+    assert np.isnan(combine(answers[:1], {"kind": "scalar"}).error).all()

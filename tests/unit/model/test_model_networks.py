@@ -8,10 +8,16 @@ from model.presets import load_preset
 from schemas.errors import ModelError
 
 BANDS = ("i", "r", "g")
+TINY = {"network.stages": [[[3, 8], [1, 8]], [[3, 8]]]}
 
 
 def _network(preset, pixels, seed=1, **overrides):
     return build_network(load_preset(preset, overrides), Geometry(pixels, BANDS, 0.4), seed=seed)
+
+
+def _output(network, images, draws=None, **training):
+    draws = np.zeros(len(images), np.int32) if draws is None else draws
+    return np.asarray(network([images, draws], **training))
 
 
 def _images(n, pixels, seed=0):
@@ -27,7 +33,7 @@ def test_the_default_network_gives_pdfs_for_any_size(pixels):
     from model.heads import summarise
 
     network = _network("light", pixels, **{"network.members": 1})
-    pdf = np.asarray(summarise(network(_images(3, pixels)), load_preset("light")["head"]))
+    pdf = np.asarray(summarise(_output(network, _images(3, pixels)), load_preset("light")["head"]))
     assert pdf.shape == (3, 180)
     assert pdf.sum(1) == pytest.approx(1, abs=1e-5)
 
@@ -35,9 +41,9 @@ def test_the_default_network_gives_pdfs_for_any_size(pixels):
 def test_the_default_network_sees_the_same_galaxy_in_all_eight_symmetries():
     network = _network("light", 64, **{"network.members": 1})
     turned = apply_symmetries(np.repeat(_images(1, 64), 8, 0), np.arange(8))
-    output = np.asarray(network(turned))
+    output = _output(network, turned)
     assert np.abs(output - output[0]).max() < 1e-4
-    assert np.abs(np.asarray(network(_images(1, 64, seed=5))) - output[0]).max() > 1e-2
+    assert np.abs(_output(network, _images(1, 64, seed=5)) - output[0]).max() > 1e-2
 
 
 def test_the_same_seed_gives_the_same_weights_whatever_was_drawn_before():
@@ -50,7 +56,7 @@ def test_the_same_seed_gives_the_same_weights_whatever_was_drawn_before():
 
 
 def test_the_members_of_a_network_start_differently():
-    output = np.asarray(_network("light", 32)(_images(1, 32)))
+    output = _output(_network("light", 32), _images(1, 32))
     assert output.shape == (1, 4, 180)
     assert np.abs(output[0, 0] - output[0, 1]).max() > 1e-2
 
@@ -106,3 +112,36 @@ def test_the_elliptical_rings_follow_the_galaxy():
     features = np.asarray(keras.Model(inputs, RadialProfile(10, 1)(inputs))(image))[0]
     deviation_round, deviation_elliptical = features[20:30], features[60:70]
     assert (deviation_elliptical[2:5] < deviation_round[2:5] + np.log(0.7)).all()
+
+
+DRAWS = np.arange(4, dtype=np.int32)
+
+
+def test_a_row_s_output_in_training_hangs_on_its_draw_and_not_on_its_place():
+    network, images = _network("menko", 32, **{**TINY, "network.dropout": 0.5}), _images(4, 32)
+    first = _output(network, images, DRAWS, training=True)
+    order = [2, 0, 3, 1]
+    assert _output(network, images[order], DRAWS[order], training=True) == pytest.approx(
+        first[order], abs=1e-6
+    )
+    assert np.abs(_output(network, images, DRAWS + 9, training=True) - first).max() > 1e-3
+    assert _output(network, images, DRAWS) == pytest.approx(_output(network, images, DRAWS + 9), abs=0)
+
+
+def test_monte_carlo_drops_in_inference_and_leaves_batch_normalisation_alone():
+    preset = load_preset("light", {"network.members": 1})
+    plain, passes = (
+        build_network(preset, Geometry(32, BANDS, 0.4), seed=1, monte_carlo=monte_carlo)
+        for monte_carlo in (False, True)
+    )
+    images, weights = _images(4, 32), passes.get_weights()
+    one, other = (_output(passes, images, draws) for draws in (DRAWS, DRAWS + 9))
+    assert np.abs(one - other).max() > 1e-2
+    assert one[:1] == pytest.approx(_output(passes, images[:1], DRAWS[:1]), abs=1e-5)
+    assert all(map(np.array_equal, weights, passes.get_weights()))
+    assert all(map(np.array_equal, weights, plain.get_weights()))
+
+
+def test_a_preset_whose_dropout_is_zero_has_no_layer_of_it():
+    assert load_preset("menko")["network"]["dropout"] == 0
+    assert not any("dropout" in layer.name for layer in _network("menko", 32, **TINY).layers)

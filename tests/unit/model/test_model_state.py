@@ -1,76 +1,177 @@
-import keras
+import math
+import resource
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
 from model.cubes import Cube, Geometry
-from model.jobs import TrainingJob, read_job, write_job
+from model.jobs import TrainingJob, read_task, write_task
 from model.material import Data, job_digest
 from model.networks import build_network
 from model.optimizers import learning_rate, make_optimizer
 from model.presets import load_preset
-from model.state import Progress, load_checkpoint, save_checkpoint
+from model.state import Checkpoints, Progress, State, layout_of
 from model.training import finished
-from schemas.errors import ModelError
+from schemas.errors import ModelError, StoreError
+from schemas.records import Place
+
+LAYOUT = [["kernel", [2, 2]], ["bias", [1]]]
 
 
-def _variables(value):
-    return [keras.Variable(np.full((2, 2), value, "f4")), keras.Variable(np.array([value], "f4"))]
+def _state(step, value=7.0, **progress):
+    return State(Progress(step=step, **progress), [np.full((2, 2), value, "f4"), np.array([value], "f4")])
 
 
-def test_a_checkpoint_brings_back_every_variable_and_the_best_weights(tmp_path):
-    progress = Progress(3, 2, 0.5, [np.ones(3, "f4")], [{"epoch": 1.0}])
-    save_checkpoint(tmp_path, "job", progress, _variables(7))
-    fresh = _variables(0)
-    found, ignored = load_checkpoint(tmp_path, "job", fresh)
+def _checkpoints(folder, **changed):
+    return Checkpoints(folder, **{"job": "this", "layout": LAYOUT, **changed})
+
+
+def _names(folder):
+    return sorted(path.name for path in folder.glob("*.skt"))
+
+
+def test_a_checkpoint_brings_back_every_variable_the_place_and_the_best_weights(tmp_path):
+    history = [{"epoch": 1.0, "val_sigma_nmad": math.nan}]
+    saved = _state(
+        40, epoch=3, batch=4, loss_sum=0.1 + 0.2, best_epoch=2, best_loss=0.5, best=[np.ones(3, "f4")]
+    )
+    saved.progress.history = history
+    _checkpoints(tmp_path).save(saved)
+    found, ignored = _checkpoints(tmp_path).load()
     assert not ignored
-    assert (found.epoch, found.best_epoch, found.best_loss, found.history) == (3, 2, 0.5, [{"epoch": 1.0}])
-    assert np.array_equal(found.best[0], np.ones(3))
-    assert all((np.asarray(v) == 7).all() for v in fresh)
+    place = found.progress
+    assert (place.step, place.epoch, place.batch, place.best_epoch, place.best_loss) == (40, 3, 4, 2, 0.5)
+    assert place.loss_sum == 0.1 + 0.2
+    assert np.array_equal(place.best[0], np.ones(3))
+    assert math.isnan(place.history[0]["val_sigma_nmad"])
+    assert [array.tolist() for array in found.variables] == [[[7, 7], [7, 7]], [7]]
 
 
-def test_a_checkpoint_of_another_training_is_not_loaded(tmp_path):
-    save_checkpoint(tmp_path, "job", Progress(3, 1, 0.5), _variables(7))
-    fresh = _variables(0)
-    found, ignored = load_checkpoint(tmp_path, "other job", fresh)
-    assert found.epoch == 0 and "another training" in ignored
-    assert all((np.asarray(v) == 0).all() for v in fresh)
+def test_without_a_checkpoint_there_is_no_state_and_nothing_to_say(tmp_path):
+    assert _checkpoints(tmp_path / "nowhere").load() == (None, "")
+
+
+def test_the_two_newest_checkpoints_are_kept(tmp_path):
+    checkpoints = _checkpoints(tmp_path)
+    for step in (5, 10, 15, 20):
+        checkpoints.save(_state(step))
+    assert _names(tmp_path) == ["checkpoint-0000-00000015.skt", "checkpoint-0000-00000020.skt"]
+
+
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path):
+    checkpoints = _checkpoints(tmp_path)
+    for step in (5, 10):
+        checkpoints.save(_state(step, step))
+    path = tmp_path / "checkpoint-0000-00000010.skt"
+    path.write_bytes(path.read_bytes()[:-5])
+    later = _checkpoints(tmp_path, generation=1)
+    found, ignored = later.load()
+    assert found.progress.step == 5 and found.variables[1] == 5
+    assert "00000010.skt is damaged" in ignored
+    later.save(_state(11))
+    assert _names(tmp_path) == ["checkpoint-0000-00000005.skt", "checkpoint-0001-00000011.skt"]
 
 
 @pytest.mark.parametrize(
-    "others",
+    ("changed", "words"),
     [
-        [keras.Variable(np.zeros((2, 2), "f4"))],
-        [keras.Variable(np.zeros((2, 2), "f4")), keras.Variable(np.zeros(2, "f4"))],
-        [keras.Variable(np.zeros((2, 2), "f4")), keras.Variable(np.zeros(1, "f4"), name="momentum")],
-        [keras.Variable(np.zeros(shape, "f4")) for shape in ((2, 2), (1,), (1,))],
+        ({"job": "other"}, "another training"),
+        ({"layout": LAYOUT[:1]}, "does not hold the variables"),
+        ({"layout": [["kernel", [2, 2]], ["bias", [2]]]}, "does not hold the variables"),
+        ({"layout": [["kernel", [2, 2]], ["momentum", [1]]]}, "does not hold the variables"),
     ],
-    ids=["fewer", "another shape", "another name", "more"],
+    ids=["another job", "more variables", "another shape", "another name"],
 )
-def test_a_checkpoint_with_other_variables_is_not_loaded(tmp_path, others):
-    save_checkpoint(tmp_path, "job", Progress(3, 1, 0.5), _variables(7))
-    found, ignored = load_checkpoint(tmp_path, "job", others)
-    assert found.epoch == 0 and "does not hold the variables" in ignored
-    assert all((np.asarray(v) == 0).all() for v in others)
+def test_a_checkpoint_of_another_training_is_not_used_and_does_not_outlive_its_own(tmp_path, changed, words):
+    _checkpoints(tmp_path, **changed).save(_state(99))
+    checkpoints = _checkpoints(tmp_path)
+    found, ignored = checkpoints.load()
+    assert found is None and words in ignored
+    for step in (1, 2, 3):
+        checkpoints.save(_state(step))
+    assert _names(tmp_path) == ["checkpoint-0000-00000002.skt", "checkpoint-0000-00000003.skt"]
 
 
-def test_the_variables_of_a_network_have_the_same_names_each_time_it_is_built(tmp_path):
+def test_a_generation_that_wakes_up_late_removes_nothing_of_a_later_one(tmp_path):
+    late = _checkpoints(tmp_path, generation=1)
+    for step in (5, 10):
+        late.save(_state(step))
+    new = _checkpoints(tmp_path, generation=2)
+    assert new.load()[0].progress.step == 10
+    for step in (15, 20):
+        new.save(_state(step))
+    late.save(_state(11))
+    assert _checkpoints(tmp_path, generation=3).load()[0].progress.step == 20
+    assert "checkpoint-0002-00000015.skt" in _names(tmp_path)
+
+
+def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path):
+    checkpoints = _checkpoints(tmp_path)
+    checkpoints.save(_state(5))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+    try:
+        with pytest.raises(StoreError, match="cannot write"):
+            checkpoints.save(_state(10))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    found, ignored = _checkpoints(tmp_path).load()
+    assert found.progress.step == 5 and not ignored
+    assert _names(tmp_path) == ["checkpoint-0000-00000005.skt"]
+
+
+SAVE_UNTIL_KILLED = """
+import os, random, signal, sys, time
+from pathlib import Path
+import numpy as np
+from model.state import Checkpoints, Progress, State
+
+LAYOUT = [["w", [20000]]]
+folder, seen = Path(sys.argv[1]), 0
+for kill in range(100):
+    child = os.fork()
+    if not child:
+        checkpoints = Checkpoints(folder, job="j", layout=LAYOUT, generation=kill)
+        state, _ = checkpoints.load()
+        step = state.progress.step if state else 0
+        while True:
+            step += 1
+            checkpoints.save(State(Progress(step=step), [np.full(20000, step, "f4")]))
+    time.sleep(random.uniform(0.0, 0.04) + (0.2 if kill == 0 else 0))
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    state, ignored = Checkpoints(folder, job="j", layout=LAYOUT, generation=kill).load()
+    assert state is not None and not ignored, (kill, ignored)
+    assert (state.variables[0] == state.progress.step).all()
+    assert state.progress.step >= seen, (kill, state.progress.step, seen)
+    seen = state.progress.step
+    assert len(list(folder.glob("*.skt"))) <= 3, sorted(folder.iterdir())
+print(seen, len(list(folder.glob(".*.tmp"))))
+"""
+
+
+def test_a_hundred_kills_at_any_moment_never_leave_a_folder_that_cannot_be_loaded(tmp_path):
+    command = [sys.executable, "-c", SAVE_UNTIL_KILLED, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    steps, torn = map(int, done.stdout.split())
+    assert steps > 20  # it did save
+    assert torn > 0  # and was killed while it did
+
+
+def test_the_variables_of_a_network_have_the_same_names_each_time_it_is_built():
     preset = load_preset("light", {"network.members": 2, "network.hidden": [4]})
-    variables = []
+    layouts = []
     for _ in range(2):
         network = build_network(preset, Geometry(16, ("i", "r", "g"), 0.4), seed=1)
         optimizer = make_optimizer(preset["optimizer"])
         optimizer.build(network.trainable_variables)
-        variables.append([*network.variables, *optimizer.variables])
-    save_checkpoint(tmp_path, "job", Progress(1, 1, 0.5), variables[0])
-    assert not load_checkpoint(tmp_path, "job", variables[1])[1]
-
-
-def test_a_damaged_checkpoint_is_not_loaded(tmp_path):
-    save_checkpoint(tmp_path, "job", Progress(3, 1, 0.5), _variables(7))
-    path = tmp_path / "checkpoint.skt"
-    path.write_bytes(path.read_bytes()[:-5])
-    found, ignored = load_checkpoint(tmp_path, "job", _variables(0))
-    assert found.epoch == 0 and "damaged" in ignored
+        variables = [*network.variables, *optimizer.variables]
+        layouts.append(layout_of([variable.path for variable in variables], variables))
+    assert layouts[0] == layouts[1]
+    assert len(layouts[0]) > 10
 
 
 def test_a_training_ends_after_its_epochs_or_when_it_no_longer_gets_better():
@@ -81,9 +182,9 @@ def test_a_training_ends_after_its_epochs_or_when_it_no_longer_gets_better():
 
 def test_a_cosine_ends_at_zero_and_a_constant_stays():
     settings = {"schedule": "cosine", "learning_rate": 2e-3}
-    assert learning_rate(settings, 0, 10) == 2e-3
-    assert learning_rate(settings, 10, 10) == 0
-    assert learning_rate({**settings, "schedule": "constant"}, 7, 10) == 2e-3
+    assert learning_rate(settings, 0, 10, steps_per_epoch=5) == 2e-3
+    assert learning_rate(settings, 10, 10, steps_per_epoch=5) == 0
+    assert learning_rate({**settings, "schedule": "constant"}, 7, 10, steps_per_epoch=5) == 2e-3
 
 
 def test_an_optimizer_that_does_not_exist_is_named():
@@ -109,9 +210,10 @@ JOB = TrainingJob(
 )
 
 
-def test_a_job_survives_json_and_its_own_numbers_win(tmp_path):
-    write_job(JOB, tmp_path / "job.json")
-    assert read_job(tmp_path / "job.json") == JOB
+def test_a_job_and_its_place_survive_json_and_the_job_s_own_numbers_win(tmp_path):
+    place = Place(1, ("a:1", "b:2"), 3, "0")
+    write_task(JOB, place, tmp_path / "job.json")
+    assert read_task(tmp_path / "job.json") == (JOB, place)
     assert JOB.resolved_overrides() == {"head.bins": 9, "training.epochs": 7}
 
 

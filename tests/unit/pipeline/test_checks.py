@@ -5,9 +5,11 @@ import pytest
 from model import heads, losses, networks, optimizers
 from model.kinds import KINDS, LOSSES
 from model.presets import load_preset, preset_names
-from pipeline.checks import check
+from pipeline import checks
+from pipeline.checks import check, check_labelled
 from schemas.config import RunFile
-from schemas.errors import ModelError, PlanError
+from schemas.errors import ModelError, PlanError, SkymillError
+from schemas.records import Receipt
 
 DATA = {
     "schema": 1,
@@ -43,7 +45,7 @@ def test_the_presets_that_are_shipped_pass(preset: str):
     ("preset", "overrides", "words"),
     [
         ("light", {"head.kind": "gauss"}, "no head.kind 'gauss'"),
-        ("light", {"optimizer.kind": "sgd"}, "no optimizer.kind 'sgd'"),
+        ("light", {"optimizer.kind": "lion"}, "no optimizer.kind 'lion'"),
         ("light", {"optimizer.schedule": "steps"}, "no optimizer.schedule 'steps'"),
         ("light", {"head.estimate": "mode"}, "no head.estimate 'mode'"),
         ("light", {"input.maps": "color"}, "no input.maps 'color'"),
@@ -63,7 +65,7 @@ def test_what_the_trainer_would_refuse_after_the_fetch_is_refused_at_once(
 def test_what_is_allowed_is_what_the_model_makes():
     assert set(KINDS["network.kind"]) == set(networks._BODIES)
     assert set(KINDS["optimizer.schedule"]) == set(optimizers._SCHEDULES)
-    settings = {"weight_decay": 0.1, "learning_rate": 0.1, "schedule": "constant"}
+    settings = {"weight_decay": 0.1, **load_preset("light")["optimizer"]}
     for kind in KINDS["optimizer.kind"]:
         assert optimizers.make_optimizer({**settings, "kind": kind})
     head = {"z_min": 0.0, "z_max": 1.0, "bins": 4}
@@ -76,3 +78,61 @@ def test_what_is_allowed_is_what_the_model_makes():
             heads.attach_head([], {"kind": "?"}, seeds=None)
         except ModelError as error:
             raise ModelError(error.remedy) from None
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"training": {"weight_column": "w"}}, "expected the weight column 'w' in the SELECT"),
+        ({"search": {"fields": {"training.epochs": [1, 2]}}}, "training.epochs cannot be searched for"),
+        ({"search": {"fields": {"optimizer.rate": [1.0]}}}, "no key 'optimizer.rate'"),
+        ({"search": {"fields": {"head.bins": ["many"]}}}, "expected int"),
+        ({"search": {"fields": {"head.kind": ["gauss"]}}}, "no head.kind 'gauss'"),
+        ({"search": {"kind": "grid", "fields": {"head.bins": {"low": 1, "high": 9}}}}, "grid"),
+        (
+            {
+                "training": {"learning_rate": 0.1},
+                "search": {"fields": {"optimizer.learning_rate": [0.1, 0.2]}},
+            },
+            "training.learning_rate fixes it",
+        ),
+    ],
+)
+def test_weights_and_searches_that_cannot_be_are_refused_at_once(changes: dict[str, object], words: str):
+    with pytest.raises(SkymillError, match=words) as caught:
+        check(run_file(**changes))
+    assert caught.value.remedy
+
+
+@pytest.mark.parametrize("model", [{"backend": "jax"}, {"backend": "torch"}, {"engine": "openvino"}])
+def test_a_package_that_is_not_there_is_named_with_its_installation(
+    model: dict[str, str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(checks, "find_spec", lambda name: name == "tensorflow" or None)
+    (package,) = model.values()
+    with pytest.raises(ModelError, match=f"{package} is not installed") as caught:
+        check(run_file(model=model))
+    assert f"pip install {package}" in caught.value.remedy
+
+
+def rows(train: int) -> dict[str, Receipt]:
+    facts = {"splits": {"train": train, "validation": 9}, "labelled": train + 9, "features": ["feature_zErr"]}
+    return {"spectro": Receipt(train + 9, 0, 0.0, "r", facts=facts)}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"training": {"batch": 101}}, "a batch is 101 rows, and there are 100 labelled"),
+        ({"search": {"fields": {"training.batch": [50, 500]}, "trials": 20}}, "a batch is 500 rows"),
+        ({"cluster": {"workers": 101}, "training": {"batch": 8}}, "101 workers would share 100"),
+        ({"training": {"weight_column": "plate"}}, "'plate' is no column of numbers"),
+    ],
+)
+def test_too_few_rows_for_the_batch_or_the_workers_are_told_before_the_fetch(
+    changes: dict[str, object], words: str
+):
+    check_labelled(run_file(training={"batch": 100, "weight_column": "zerr", "ensemble": 50}), rows(100))
+    with pytest.raises(PlanError, match=words) as caught:
+        check_labelled(run_file(**changes), rows(100))
+    assert caught.value.remedy

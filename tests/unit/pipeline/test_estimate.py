@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.estimate import BYTES_PER_PREDICTION, GIB, needs_of
+from pipeline.estimate import BYTES_PER_PREDICTION, GIB, needs_of, price_list
 from schemas.config import RunFile
 from schemas.errors import PlanError
 from schemas.records import Receipt
@@ -48,3 +48,10 @@ def test_what_cannot_fit_is_refused(tmp_path: Path):
         dataclasses.replace(needs, free_gib=needs.disk_gib / 2).check(chosen)
     with pytest.raises(PlanError, match="raise cluster"):
         needs.check(run_file(tmp_path, cluster={"memory_gib": 0.5}))
+
+
+def test_the_price_list_names_the_networks_and_the_search(tmp_path: Path):
+    search = {"trials": 6, "epochs": 2, "fields": {"training.batch": [8, 16]}}
+    chosen = run_file(tmp_path, training={"ensemble": 4}, search=search, cluster={"workers": 3})
+    text = price_list(chosen, needs_of(chosen, planned(950, 1)))
+    assert "4 networks of preset light, after a search of at most 6 trials of 2 epochs, on 3 workers" in text

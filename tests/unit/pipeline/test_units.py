@@ -4,7 +4,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.provenance import of_rows
-from pipeline.units import fetch_units, infer_units, plan_unit, rows_unit, train_unit
+from pipeline.units import (
+    ensemble_digest,
+    fetch_units,
+    infer_units,
+    plan_unit,
+    rows_unit,
+    search_units,
+    train_units,
+)
 from schemas.config import RunFile
 from schemas.records import Receipt, Unit, blocks_of
 
@@ -55,9 +63,13 @@ BLOCKS = fetch_units(run_file(cube={"rows_per_block": 64}), "spectro", ROWS["spe
 FETCHED = {unit.key: receipt(f"content {unit.key}") for unit in BLOCKS}
 
 
-def inferred(**changes: dict[str, Receipt] | Receipt) -> dict[str, str]:
-    given = {"rows": ROWS, "fetched": FETCHED, "trained": receipt("model"), **changes}
-    return {unit.key: unit.inputs for unit in infer_units(BLOCKS, **given)}
+def inferred(model: dict[str, object] | None = None, **changes: dict[str, Receipt]) -> dict[str, str]:
+    given = {"rows": ROWS, "fetched": FETCHED, "trained": {"model": receipt("model")}, **changes}
+    return {unit.key: unit.inputs for unit in infer_units(run_file(model=model or {}), BLOCKS, **given)}
+
+
+def trained(preset: dict[str, object] = {"name": "light"}, **changes: object) -> list[Unit]:  # noqa: B006
+    return train_units(run_file(**changes), ROWS["spectro"], FETCHED, preset=preset)
 
 
 def test_only_the_block_that_changed_is_predicted_again():
@@ -68,9 +80,8 @@ def test_only_the_block_that_changed_is_predicted_again():
 def test_other_labels_or_another_split_of_the_same_pixels_are_learnt_from_and_published_anew():
     rows = {"spectro": receipt("other labels", rows=200)}
     assert not set(inferred(rows=rows).values()) & set(inferred().values())
-    preset = {"name": "light"}
-    plain = train_unit(run_file(), ROWS["spectro"], FETCHED, preset=preset)
-    assert train_unit(run_file(), rows["spectro"], FETCHED, preset=preset).inputs != plain.inputs
+    (other,) = train_units(run_file(), rows["spectro"], FETCHED, preset={"name": "light"})
+    assert other.inputs != trained()[0].inputs
 
 
 def test_another_source_sky_or_geometry_is_fetched_anew_and_another_limit_of_size_is_not():
@@ -87,7 +98,8 @@ def test_training_depends_on_its_own_sample_only():
 
     def inputs(preset: str = "light", **changes: Receipt) -> str:
         blocks = {**fetched, **{key.replace("_", "/"): value for key, value in changes.items()}}
-        return train_unit(run_file(), ROWS["spectro"], blocks, preset={"name": preset}).inputs
+        (unit,) = train_units(run_file(), ROWS["spectro"], blocks, preset={"name": preset})
+        return unit.inputs
 
     assert inputs(targets_00000=receipt("c")) == inputs()
     assert inputs(spectro_00000=receipt("c")) != inputs()
@@ -95,22 +107,72 @@ def test_training_depends_on_its_own_sample_only():
 
 
 def test_more_workers_do_not_train_again_and_another_definition_measures_the_same_weights():
-    def trained(**changes: object) -> Unit:
-        return train_unit(run_file(**changes), ROWS["spectro"], FETCHED, preset={"name": "light"})
-
-    plain = trained()
-    assert trained(cluster={"workers": 9, "threads": 3}) == plain
-    measured = trained(target={"definition": "menko"})
+    (plain,) = trained()
+    assert (plain.key, plain.arguments["seed"]) == ("model", 137)
+    assert trained(cluster={"workers": 9, "threads": 3}) == [plain]
+    (measured,) = trained(target={"definition": "menko"})
     assert measured.inputs != plain.inputs
     assert measured.arguments == plain.arguments
-    assert trained(cube={"rows_per_block": 64}).arguments != plain.arguments
+    assert trained(cube={"rows_per_block": 64})[0].arguments != plain.arguments
+
+
+def test_how_a_training_is_watched_decides_no_weight_and_what_it_learns_with_does():
+    (plain,) = trained()
+    watched = {"checkpoint_s": 1, "deadline_s": 50, "tensorboard": True}
+    assert trained(training=watched) == [plain]
+    for change in (
+        {"training": {"weight_column": "w"}},
+        {"training": {"batch": 7}},
+        {"model": {"backend": "jax"}},
+        {"seed": 1},
+    ):
+        assert trained(**change)[0].arguments["weights"] != plain.arguments["weights"]
+
+
+def test_the_members_of_an_ensemble_have_seeds_of_their_own_and_the_first_is_the_one_that_was_alone():
+    several, (alone,) = trained(training={"ensemble": 3}), trained()
+    assert [unit.key for unit in several] == ["model/00", "model/01", "model/02"]
+    assert (several[0].inputs, several[0].arguments) == (alone.inputs, alone.arguments)
+    assert len({unit.arguments["seed"] for unit in several}) == 3
+    assert len({unit.inputs for unit in several}) == 3
+    assert trained(training={"ensemble": 2}) == several[:2]
+    assert trained(training={"ensemble": 2}, seed=9)[1].arguments["seed"] != several[1].arguments["seed"]
+
+
+def test_predictions_depend_on_every_network_on_the_passes_and_on_the_engine():
+    one = {"model": receipt("model")}
+    two = {"model/00": receipt("model"), "model/01": receipt("other")}
+    assert ensemble_digest(one) == "model"
+    assert ensemble_digest(two) not in ("model", "other")
+    digests = [inferred(), inferred(trained=two), inferred({"passes": 5}), inferred({"engine": "tensorflow"})]
+    digests.append(inferred(trained={**two, "model/01": receipt("third")}))
+    assert len({found["spectro/00000"] for found in digests}) == len(digests)
+
+
+def test_a_trial_depends_on_its_values_and_epochs_and_not_on_the_trials_after_it():
+    def tried(*names: str, epochs: int = 5, **changes: object) -> list[Unit]:
+        presets = [{"name": name} for name in names]
+        return search_units(run_file(**changes), ROWS["spectro"], FETCHED, presets=presets, epochs=epochs)
+
+    assert [unit.key for unit in tried("a", "b")] == ["trial/000", "trial/001"]
+    assert tried("a", "b", "c")[:2] == tried("a", "b")
+    (plain,) = tried("a")
+    for other in (tried("b"), tried("a", epochs=6), tried("a", training={"batch": 7})):
+        assert (other[0].inputs, other[0].arguments) != (plain.inputs, plain.arguments)
+        assert other[0].inputs != plain.inputs
+    assert tried("a", training={"epochs": 70, "ensemble": 4}) == [plain]
 
 
 def test_provenance_keeps_what_shapes_the_rows_and_drops_where_they_lie():
-    trained = Receipt(1, 0, 0.0, "model", facts={"code": "1", "packages": {}})
+    made = {"model": Receipt(1, 0, 0.0, "model", facts={"code": "1", "packages": {}})}
 
     def rows(**changes: object) -> dict[str, object]:
-        return of_rows(run_file(**changes), trained)
+        return of_rows(run_file(**changes), made)
 
     assert rows(cube={"rows_per_block": 64}) != rows()
     assert rows(cube={"path": "/elsewhere"}, name="b", output="/x", cluster={"workers": 9}) == rows()
+    assert rows(training={"checkpoint_s": 1}) == rows()
+    more = {"model/00": made["model"], "model/01": receipt("other")}
+    found = of_rows(run_file(), more)
+    assert found["models"] == {"model/00": "model", "model/01": "other"}
+    assert found["model"] == ensemble_digest(more)

@@ -1,0 +1,85 @@
+"""A network with its optimizer and its compiled steps: what a trainer turns data into weights with."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from model.batches import Batch
+from model.cubes import Cube
+from model.losses import make_loss
+from model.networks import build_network
+from model.optimizers import make_optimizer
+from model.presets import Preset
+from model.state import Arrays, Layout, layout_of
+from model.threads import engine
+from schemas.records import Place
+
+
+@dataclass
+class Machine:
+    """The network with its compiled steps.
+
+    ``group`` is an engine's `Group`; ``learn`` and ``evaluate`` are what its `training_step` and
+    `evaluation_step` return. All members of the group learn together; each evaluates for itself.
+    """
+
+    network: keras.Model
+    optimizer: keras.optimizers.Optimizer
+    group: Any
+    learn: Callable[[Batch], tuple[float, NDArray[np.bool_]]]
+    evaluate: Callable[[NDArray[Any], NDArray[Any]], tuple[float, NDArray[Any]]]
+
+    @property
+    def variables(self) -> list[keras.Variable]:
+        """Weights, moving statistics and the optimizer's variables: all that a checkpoint must hold."""
+        return [*self.network.variables, *self.optimizer.variables]
+
+    @property
+    def layout(self) -> Layout:
+        """Names and shapes of the variables."""
+        return layout_of([variable.path for variable in self.variables], self.variables)
+
+    def values(self) -> Arrays:
+        """Return a copy of the variables' values."""
+        tensors = map(keras.ops.convert_to_tensor, self.variables)
+        return [np.array(keras.ops.convert_to_numpy(tensor)) for tensor in tensors]
+
+    def assign(self, values: Arrays) -> None:
+        """Give the variables the values of `values`, on every member."""
+        for variable, value in zip(self.variables, values, strict=True):
+            variable.assign(value)
+
+
+def assemble(preset: Preset, cube: Cube, seed: int, *, group: Any = None) -> Machine:
+    """Build the network of `preset` for `cube`, its optimizer and the compiled steps.
+
+    Parameters
+    ----------
+    preset, cube, seed
+        What to build, for which images, with which initial weights.
+    group : Group, optional
+        The engine's group to learn with; without one the machine learns alone.
+    """
+    framework = engine()
+    group = framework.join(Place()) if group is None else group
+    precision = preset["training"]["precision"]
+    loss = make_loss(preset["loss"], preset["head"])
+    # Synchronised moments are used by a group of one too, so that their rounding does not depend on its size.
+    synchronized = keras.backend.backend() == "tensorflow"
+    with group.scope():
+        optimizer = make_optimizer(preset["optimizer"], precision=precision)
+        network = build_network(
+            preset, cube.geometry, seed=seed, synchronized=synchronized, precision=precision
+        )
+    accumulate = preset["training"]["accumulate"]
+    return Machine(
+        network,
+        optimizer,
+        group,
+        framework.training_step(network, optimizer, loss, group, accumulate=accumulate),
+        framework.evaluation_step(network, loss, preset["head"]),
+    )

@@ -1,0 +1,70 @@
+"""Measuring a network on a part of the split: every member of a group its share, the result on all of them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.batches import ordered_batches
+from model.estimates import bin_edges, estimate
+from model.machine import Machine
+from model.material import Data
+from model.metrics import pdf_metrics, pdf_scores, photoz_metrics
+from model.presets import Preset
+from schemas.flags import Part
+
+_SCORES = 3
+"""Numbers of `pdf_scores`."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A part of the split as the network sees it: the mean loss, and of each row ``z`` and the PDF's scores.
+
+    ``scores`` is ``(n, 3)``, or ``(0, 3)`` for a head without a PDF.
+    """
+
+    loss: float
+    z: NDArray[Any]
+    scores: NDArray[Any]
+
+    def metrics(self, labels: NDArray[Any], definition: str) -> dict[str, Any]:
+        """Return the metrics against `labels`, and those of the PDFs where there are any."""
+        values = photoz_metrics(labels, self.z, definition=definition).as_dict()
+        return values | ({"pdf": pdf_metrics(self.scores)} if len(self.scores) else {})
+
+
+def measure(
+    machine: Machine, data: Data, part: Part, preset: Preset, *, alive: Callable[[], None] = lambda: None
+) -> Measured:
+    """Measure the rows of a part of the split, in their order; PDFs are scored batch by batch, and not kept.
+
+    Each member of the group measures its own contiguous part; the numbers of all are put together by a sum in
+    which every row is other than zero on one member only, so it is exact. `alive` is called after each batch.
+    """
+    head, rows, group = preset["head"], data.parts[part], machine.group
+    z, scores = np.zeros(len(rows.rows)), np.zeros((len(rows.rows), _SCORES))
+    total = np.zeros(1)
+    batches = ordered_batches(
+        data.cube, rows, batch=preset["training"]["batch"], rank=group.rank, members=group.size
+    )
+    with batches as own:
+        for one in own:
+            loss, answer = machine.evaluate(one.images, one.labels)
+            total += loss
+            place = np.searchsorted(rows.rows, one.rows)
+            found = estimate(answer, head)
+            z[place] = found.z
+            if found.pdf is not None:
+                scores[place] = pdf_scores(found.pdf, bin_edges(head), one.labels)
+            alive()
+    whole = group.sum(np.concatenate([total, z, scores.ravel()]))
+    total, z, flat = np.split(whole, [1, 1 + len(z)])
+    has_pdf = head["kind"] == "bins"
+    return Measured(
+        float(total[0]) / len(rows.rows),
+        z.astype(np.float32),
+        flat.reshape(-1, _SCORES) if has_pdf else np.empty((0, _SCORES)),
+    )

@@ -1,0 +1,208 @@
+"""Runtimes: what computes the network of a bundle. `openvino` reads the bundle's export, `tensorflow` its weights
+(and so does another framework that Keras is told to compute with).
+
+Which one it is depends on the bundle and on what was asked for, never on what happens to be installed: workers
+that predict parts of one catalogue agree to the last digit, or one of them says what it lacks.
+"""
+
+import importlib
+import importlib.metadata
+import itertools
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.bundles import Bundle
+from model.threads import engine as framework
+from model.threads import import_with_tensorflow
+from schemas.errors import ModelError
+
+Array = NDArray[Any]
+Answer = Callable[[Array, Array], Callable[[], Array]]
+"""Begins to compute; what it returns waits for the answers: the head's, ``(pass, batch, width)``, to images
+``(batch, y, x, band)`` and draws ``(pass, batch)``. A thread may begin `AHEAD` before it waits for the first one."""
+AHEAD = 2
+
+ENGINES = ("auto", "openvino", "tensorflow")
+EXPORTED = {False: "network", True: "dropout"}
+"""Name of an export's files, without and with dropout in inference."""
+
+
+def openvino_version() -> str:
+    """Return the version of OpenVINO that is installed, empty if none is."""
+    try:
+        return importlib.metadata.version("openvino")
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+def import_openvino() -> Any:
+    """Import OpenVINO without what it sends home.
+
+    On import, OpenVINO's converter reports itself to its makers and leaves files in the user's home; where its
+    telemetry is not installed it uses a stand-in that does nothing.
+    """
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    return importlib.import_module("openvino")
+
+
+def engine_of(bundle: Bundle, engine: str) -> str:
+    """Return what computes a bundle: ``openvino`` or ``tensorflow``.
+
+    Parameters
+    ----------
+    bundle : Bundle
+        ``auto`` means OpenVINO if it has an export, else TensorFlow.
+    engine : str
+        One of `ENGINES`.
+
+    Raises
+    ------
+    ModelError
+        OpenVINO is asked for, or needed, and is not there, or is older than the export; or the bundle has none.
+    """
+    if engine not in ENGINES:
+        raise ModelError(
+            f"there is no engine {engine!r}", f"set model.engine to one of: {', '.join(ENGINES)}"
+        )
+    if engine == "tensorflow" or (engine == "auto" and not bundle.export):
+        return "tensorflow"
+    if not bundle.export:
+        raise ModelError(
+            f"the bundle {bundle.path} has no export for OpenVINO: none was installed where it was trained",
+            "set model.engine to 'auto' or 'tensorflow', or train again where openvino is installed",
+        )
+    installed = openvino_version()
+    if _numbers(installed) < _numbers(bundle.export):
+        found = f"openvino {installed}" if installed else "no openvino"
+        raise ModelError(
+            f"the bundle {bundle.path} is for openvino {bundle.export}, and this worker has {found}",
+            f"install it on every worker: pip install 'openvino>={bundle.export}'; "
+            "or set model.engine to 'tensorflow', which all workers then use",
+        )
+    return "openvino"
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """Return the first three numbers of a version; those of none are the lowest.
+
+    >>> _numbers("2026.4.1-22982") > _numbers("2026.4.0"), _numbers("")
+    (True, ())
+    """
+    words = version.split("-")[0].split(".")[:3]
+    return tuple(int(word) for word in words if word.isdigit())
+
+
+def make_answer(bundle: Bundle, *, engine: str, batch: int, passes: int, threads: int) -> Answer:
+    """Compile a bundle's network for images of one fixed shape.
+
+    Parameters
+    ----------
+    bundle : Bundle
+        What to compute.
+    engine : str
+        One of `ENGINES`.
+    batch : int
+        Images that are computed at once.
+    passes : int
+        Passes with dropout active; 0 for one pass without.
+    threads : int
+        How many tasks of this process may compute at the same time, each of them on one thread.
+
+    Raises
+    ------
+    ModelError
+        The engine is not there, the weights do not fit, or the preset has no dropout that passes could vary.
+    """
+    if passes and not bundle.preset["network"].get("dropout"):
+        raise ModelError(
+            f"{passes} Monte-Carlo passes are asked for, and preset {bundle.preset.name!r} has no dropout: "
+            "all of them would be the same",
+            "set model.passes to 0, or train with network.dropout above 0",
+        )
+    if engine_of(bundle, engine) == "openvino":
+        return _openvino(bundle, batch, passes, threads)
+    return _tensorflow(bundle, batch, passes)
+
+
+def restored(bundle: Bundle, *, monte_carlo: bool = False) -> Any:
+    """Return the Keras network of a bundle with its weights, in float32 whatever it was trained in.
+
+    Raises
+    ------
+    ModelError
+        The weights do not fit the preset of this version.
+    """
+    networks = import_with_tensorflow("model.networks", threads=1)
+    network = networks.build_network(bundle.preset, bundle.geometry, seed=0, monte_carlo=monte_carlo)
+    shapes = [tuple(weight.shape) for weight in network.weights]
+    if shapes != [weight.shape for weight in bundle.weights]:
+        raise ModelError(
+            f"the weights of {bundle.path} do not fit preset {bundle.preset.name!r} of this version",
+            "use the version that trained the bundle (it is in run.json), or train again",
+        )
+    network.set_weights(list(bundle.weights))
+    return network
+
+
+def _tensorflow(bundle: Bundle, batch: int, passes: int) -> Answer:
+    network = restored(bundle, monte_carlo=passes > 0)
+    answer = framework().inference(network, bundle.preset["head"], batch)
+
+    def begin(images: Array, draws: Array) -> Callable[[], Array]:
+        found = np.stack([answer(images, row) for row in draws])
+        return lambda: found
+
+    return begin
+
+
+def _openvino(bundle: Bundle, batch: int, passes: int, threads: int) -> Answer:
+    """Compile the export.
+
+    A thread has two requests of its own: while one is computed, the next one waits already, so that what Python
+    does between two batches costs nothing. By default OpenVINO binds the thread of every process to the first core,
+    which two workers of one machine then share; here none is bound.
+    """
+    openvino = import_openvino()
+    path = Path(bundle.path, f"{EXPORTED[passes > 0]}.xml")
+    settings = {
+        "INFERENCE_NUM_THREADS": threads,
+        "NUM_STREAMS": threads,
+        "INFERENCE_PRECISION_HINT": "f32",
+        "ENABLE_CPU_PINNING": False,
+    }
+    side, bands = bundle.geometry.pixels, len(bundle.geometry.bands)
+    shapes = {"images": [batch, side, side, bands]} | ({"draws": [passes, batch]} if passes else {})
+    try:
+        core = openvino.Core()
+        model = core.read_model(path)
+        model.reshape(shapes)
+        compiled = core.compile_model(model, "CPU", settings)
+    except RuntimeError as error:
+        raise ModelError(
+            f"openvino {openvino_version()} cannot use {path}: {str(error).strip().splitlines()[-1]}",
+            "set model.engine to 'tensorflow', or train again with the openvino that is installed",
+        ) from error
+    local = threading.local()
+
+    def begin(images: Array, draws: Array) -> Callable[[], Array]:
+        if not hasattr(local, "requests"):
+            local.requests = itertools.cycle([compiled.create_infer_request() for _ in range(AHEAD)])
+        request = next(local.requests)
+        given = {"images": images} | ({"draws": draws} if passes else {})
+        tensors = {name: openvino.Tensor(array, shared_memory=True) for name, array in given.items()}
+        request.start_async(tensors)
+
+        def wait() -> Array:
+            request.wait()
+            del tensors["images"]  # held until here
+            return np.array(request.get_output_tensor().data)
+
+        return wait
+
+    return begin

@@ -1,0 +1,179 @@
+"""A worker dies in the middle of an epoch, another one joins later, and the training is the same.
+
+The workers are processes of the test's own, without nannies, at a scheduler that the run file names: a worker that
+dies stays dead, as on a cluster.
+"""
+
+import contextlib
+import json
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from mill_run import MillRun
+
+EPOCHS, BATCH = 7, 8
+TRAINING = (
+    "samples.targets.limit=20",
+    f"training.epochs={EPOCHS}",
+    f"training.batch={BATCH}",
+    "training.patience=99",
+    "training.checkpoint_s=0.2",
+)
+SAME = 1e-4
+"""Relative difference of losses that three members may have from two: they add the same numbers in another order.
+
+A batch of an epoch that is lost or learnt twice changes its training loss by a part of its share, 1/21.
+"""
+PATIENCE_S = 600
+
+
+class Cluster:
+    """A Dask scheduler and workers without nannies, each a process that the test may kill."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._file = folder / "scheduler.json"
+        self._scheduler = self._start("scheduler", "--port", "0", "--scheduler-file", str(self._file))
+        self.workers: list[psutil.Popen] = []
+        wait_for(self._file.exists, "a scheduler")
+
+    @property
+    def address(self) -> str:
+        """Address of the scheduler."""
+        return str(json.loads(self._file.read_text())["address"])
+
+    def join(self) -> None:
+        """Start one more worker."""
+        words = ("--nthreads", "1", "--no-nanny", "--no-dashboard", "--local-directory", str(self._folder))
+        self.workers.append(self._start("worker", self.address, *words))
+
+    def host_of(self, rank: int) -> psutil.Popen | None:
+        """Return the worker that the trainer of this rank belongs to, None if there is none now."""
+        for worker in self.workers:
+            with contextlib.suppress(psutil.Error):
+                for child in worker.children():
+                    if f"job-{rank}.json" in " ".join(child.cmdline()):
+                        return worker
+        return None
+
+    def close(self) -> None:
+        """End everything that was started."""
+        for process in [*self.workers, self._scheduler]:
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+            process.wait()
+
+    def _start(self, kind: str, *words: str) -> psutil.Popen:
+        with (self._folder / f"{kind}.log").open("ab") as log:
+            command = [sys.executable, "-m", f"distributed.cli.dask_{kind}", *words]
+            return psutil.Popen(command, stdout=log, stderr=log)
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    found = Cluster(tmp_path)
+    try:
+        for _ in range(3):
+            found.join()
+        yield found
+    finally:
+        found.close()
+
+
+def wait_for(ready: Callable[[], Any], what: str, process: "subprocess.Popen[str] | None" = None) -> Any:
+    """Wait until `ready` returns something true, and return it; fail if `process` ends before."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not (found := ready()):
+        assert process is None or process.poll() is None, process.stdout and process.stdout.read()
+        assert time.monotonic() < deadline, f"{what} did not come"
+        time.sleep(0.02)
+    return found
+
+
+def events(folder: Path) -> list[dict[str, Any]]:
+    """Return what rank 0 of each generation of the run's training has said, in order."""
+    said = []
+    for path in sorted(folder.glob("training/*/generation-*/progress-0.jsonl")):
+        said += [json.loads(line) for line in path.read_text().split("\n")[:-1]]
+    return said
+
+
+def members(folder: Path) -> list[int]:
+    """Return how many members each generation had."""
+    return [event["members"] for event in events(folder) if event["event"] == "start"]
+
+
+def middle_of_an_epoch(folder: Path) -> bool:
+    """Say whether the last word was of a batch of a later epoch that is neither its first nor its last."""
+    last = (events(folder) or [{}])[-1]
+    return last.get("epoch", 0) > 1 and 0 < last.get("batch", 0) < last.get("batches", 0)
+
+
+def second_generation(folder: Path) -> bool:
+    """Say whether the second generation of the run's training is being begun."""
+    return any(folder.glob("training/*/generation-0002/job-0.json"))
+
+
+def trained(run: MillRun) -> dict[str, Any]:
+    """Return the facts that the ledger has of the training."""
+    return dict(run.query("SELECT facts FROM skymill.receipt WHERE stage = 'train'")[0][0])
+
+
+def losses(facts: dict[str, Any]) -> dict[str, list[float]]:
+    """Return both losses, epoch by epoch."""
+    return {key: [entry[key] for entry in facts["history"]] for key in ("loss", "val_loss")}
+
+
+@pytest.mark.timeout(2 * PATIENCE_S)
+def test_a_worker_is_killed_in_an_epoch_and_one_joins_and_every_epoch_is_the_same(
+    cluster: Cluster, tmp_path: Path
+):
+    run = MillRun(tmp_path, latency_s=0.0)
+    folder = tmp_path / "runs" / "mill"
+    words = (*TRAINING, f"cluster.address={cluster.address}")
+    try:
+        done = run.command("run", *words, timeout_s=PATIENCE_S)
+        assert done.returncode == 0, done.stdout + done.stderr
+        undisturbed, steps = trained(run), last_step(folder)
+        assert members(folder) == [3]
+
+        for path in (folder / "training", folder / "model"):
+            shutil.rmtree(path)
+        process = run.start("--repair", *words, verb="verify")
+        with process:
+            try:
+                wait_for(lambda: middle_of_an_epoch(folder), "the middle of an epoch", process)
+                wait_for(lambda: cluster.host_of(0), "the first trainer", process).kill()
+                wait_for(lambda: second_generation(folder), "the second generation", process)
+                cluster.join()
+                out, _ = process.communicate(timeout=PATIENCE_S)
+            finally:
+                process.kill()
+        assert process.returncode == 0, out
+        disturbed = trained(run)
+    finally:
+        run.stop_database()
+
+    assert members(folder) == [3, 2, 3], out
+    # Every step once: each learns from the rows of one global batch, and the epochs are made of the same batches.
+    assert (last_step(folder), disturbed["rows"]) == (steps, undisturbed["rows"])
+    assert steps == EPOCHS * -(-disturbed["rows"]["train"] // BATCH)
+    for key, values in losses(undisturbed).items():
+        assert losses(disturbed)[key] == pytest.approx(values, rel=SAME), key
+    assert len(set(losses(undisturbed)["loss"])) == EPOCHS, "epochs differ by more than the tolerance"
+    assert "going on with 2 trainers" in out and "going on with 3 trainers" in out
+
+
+def last_step(folder: Path) -> int:
+    """Return the last step that was made durable."""
+    return max(int(event["step"]) for event in events(folder) if event["event"] == "checkpoint")

@@ -1,0 +1,212 @@
+"""Small cubes and trainings for several test files, and the program of a member that trains many jobs in one group.
+
+A process joins one group in its life, but a group may learn one thing after another: the equality of many settings
+costs one start of the libraries a member.
+"""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+SMALL = {"network.hidden": [16], "network.members": 2, "network.rings": 6, "head.bins": 40}
+
+
+def toy(rows=300, pixels=24):
+    """Round galaxies that are redder, smaller and fainter the higher their redshift: images and labels."""
+    random = np.random.default_rng(0)
+    z = random.uniform(0.02, 0.3, rows).astype("f4")
+    y, x = np.mgrid[:pixels, :pixels] - (pixels - 1) / 2
+    size = (1.5 + 0.6 / (z + 0.1))[:, None, None]
+    light = np.exp(-(x * x + y * y) / (2 * size**2)) * (1 - 1.5 * z)[:, None, None]
+    colour = np.stack([np.ones(rows), 1 - z, 1 - 2.5 * z], -1)
+    image = light[..., None] * colour[:, None, None] * 220 + random.uniform(0, 8, (rows, pixels, pixels, 3))
+    return image.astype("u1"), z
+
+
+def small_job(folder, cube, **changed):
+    """Return a job on the preset `light`, smaller still."""
+    from model.jobs import TrainingJob
+
+    job = TrainingJob(
+        cube=cube,
+        checkpoint=str(folder / "checkpoint"),
+        bundle=str(folder / "bundle"),
+        preset="light",
+        overrides=SMALL,
+        seed=137,
+        epochs=4,
+        batch=32,
+        learning_rate=None,
+        patience=None,
+        target="z",
+        definition="skymill",
+        threads=1,
+        provenance={"run": "test", "inputs": "abc"},
+    )
+    return replace(job, **changed)
+
+
+def free_addresses(count):
+    """Return addresses on this host whose ports are free now."""
+    sockets = [socket.socket() for _ in range(count)]
+    for one in sockets:
+        one.bind(("127.0.0.1", 0))
+    addresses = tuple(f"127.0.0.1:{one.getsockname()[1]}" for one in sockets)
+    for one in sockets:
+        one.close()
+    return addresses
+
+
+class Trainers:
+    """The trainers of a generation, each watched by a thread as a worker does; `pids` by rank.
+
+    Of each member ``outcomes`` has what `run_trainer` returned or raised, and ``ended`` when.
+    """
+
+    def __init__(self, job, members, generation=1):
+        self.events = []
+        self.outcomes, self.ended = [None] * members, [0.0] * members
+        self._folder = Path(job.checkpoint) / f"generation-{generation:04d}"
+        self._addresses = free_addresses(members)
+        self._stopped = threading.Event()
+        self._pool = ThreadPoolExecutor(members)
+        self._futures = [self._pool.submit(self._watch, job, rank, generation) for rank in range(members)]
+
+    def _watch(self, job, rank, generation):
+        from model.launch import run_trainer
+        from schemas.records import Place
+
+        place = Place(rank, self._addresses, generation)
+        heard = self.events.append if rank == 0 else None
+        try:
+            self.outcomes[rank] = run_trainer(job, place, on_progress=heard, stopped=self._stopped.is_set)
+        except Exception as error:
+            self.outcomes[rank] = error
+        self.ended[rank] = time.monotonic()
+
+    def wait_for(self, wanted, timeout_s=90):
+        """Wait until an event of rank 0 is `wanted`, a function of it."""
+        deadline = time.monotonic() + timeout_s
+        while not any(wanted(event) for event in list(self.events)):
+            assert time.monotonic() < deadline, "the event did not come"
+            assert not self._futures[0].done(), f"rank 0 ended: {self.outcomes[0]}"
+            time.sleep(0.005)
+
+    def pid(self, rank):
+        """Return the process id of a member's trainer."""
+        import psutil
+
+        job = str(self._folder / f"job-{rank}.json")
+        children = psutil.Process().children()
+        return next(c.pid for c in children if job in c.as_dict(["cmdline"], ad_value=[])["cmdline"])
+
+    def wait(self, rank):
+        """Wait until a member has ended."""
+        self._futures[rank].result()
+
+    def join(self):
+        """Wait for all members and return their outcomes."""
+        for future in self._futures:
+            future.result()
+        self._pool.shutdown()
+        return self.outcomes
+
+    def stop(self):
+        """End all members."""
+        self._stopped.set()
+        self.join()
+
+
+def train_in_groups(folder, cases, sizes):
+    """Train the jobs of each case in groups of each of `sizes`, two groups at a time, and return what they say.
+
+    ``cases`` are keywords of `small_job` by name, with ``sizes`` (in which groups) and ``cube``. The result is, by
+    case and size, a list of each member's ``error``, ``history`` and ``weights``.
+    """
+
+    def group(size):
+        mine = {
+            name: {key: value for key, value in case.items() if key != "sizes"}
+            for name, case in cases.items()
+            if size in case["sizes"]
+        }
+        work = folder / f"of-{size}"
+        work.mkdir(parents=True)
+        (work / "cases.json").write_text(json.dumps({"cases": mine, "members": free_addresses(size)}))
+        environment = {
+            **os.environ,
+            "TF_CPP_MIN_LOG_LEVEL": "3",
+            "PYTHONPATH": str(Path(__file__).parents[2]),
+        }
+        members = []
+        for rank in range(size):
+            with (work / f"log-{rank}").open("wb") as log:
+                command = [sys.executable, __file__, str(work), str(rank)]
+                members.append(
+                    subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
+                )
+        for rank, member in enumerate(members):
+            assert member.wait(600) == 0, (work / f"log-{rank}").read_text()[-2000:]
+        return {(name, size): [_said(work, name, rank) for rank in range(size)] for name in mine}
+
+    with ThreadPoolExecutor(2) as pool:
+        return {key: said for found in pool.map(group, sizes) for key, said in found.items()}
+
+
+def _said(work, name, rank):
+    values = json.loads((work / f"{name}-{rank}.json").read_text())
+    with np.load(work / f"{name}-{rank}.npz") as arrays:
+        return {**values, "weights": [arrays[key] for key in sorted(arrays)]}
+
+
+def member(work, rank):
+    """Be a member: train each case, and write down what came of it."""
+    from model.threads import import_with_tensorflow
+
+    training = import_with_tensorflow("model.training", threads=1)
+    from model import engines
+    from schemas.records import Place
+
+    told = json.loads((work / "cases.json").read_text())
+    place = Place(rank, tuple(told["members"]), 1)
+    engines.prepare(1)
+    group = engines.join(place)
+    for name, case in told["cases"].items():
+        started = time.monotonic()
+        job = small_job(work / name, case.pop("cube"), **case)
+        said, weights = _train(training, job, place, group)
+        said["seconds"] = time.monotonic() - started
+        np.savez(work / f"{name}-{rank}.npz", **{f"{i:03d}": w for i, w in enumerate(weights)})
+        (work / f"{name}-{rank}.json").write_text(json.dumps(said))
+    os._exit(0)
+
+
+def _train(training, job, place, group):
+    """Do what `model.training.train` does, in a group that was joined before."""
+    from schemas.errors import ModelError
+
+    preset = training.load_preset(job.preset, job.resolved_overrides())
+    data = training.gather(job, preset, members=place.size)
+    machine = training.assemble(preset, data.cube, job.seed, group=group)
+    course = training.Training(job, place, preset, data, machine, lambda event: None)
+    said = {"error": "", "metrics": {}}
+    try:
+        course.begin(job.bundle)
+        assert course.learn()
+        said["metrics"] = course.conclude().get("metrics", {})
+    except ModelError as error:
+        said["error"] = f"{error.message} | {error.remedy}"
+    return {**said, "history": course.progress.history}, machine.network.get_weights()
+
+
+if __name__ == "__main__":
+    member(Path(sys.argv[1]), int(sys.argv[2]))
