@@ -9,7 +9,7 @@ import logging
 import queue
 import secrets
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import CancelledError
 from pathlib import Path
 from types import TracebackType
@@ -152,7 +152,7 @@ class DaskSession:
             "start it and its workers, then run the same command again; what is done stays done",
         )
 
-    def run(self, tasks: Iterable[Task]) -> Iterator[Outcome]:
+    def run(self, tasks: Iterable[Task]) -> Generator[Outcome]:
         """Run tasks, yielding each outcome as it comes.
 
         `tasks` is consumed only as fast as workers take it. A task that dies with its worker is started

@@ -55,6 +55,10 @@ class Group:
         with peer_errors(self), self._strategy.scope():
             yield
 
+    def places(self, size: int) -> NDArray[np.int64]:
+        """Return the places in a global batch of `size` rows that the own share takes."""
+        return np.array_split(np.arange(size), self.size)[self.rank]
+
     def run(self, function: Callable[..., Any], *tensors: Any) -> Any:
         """Call `function` as a member: in it `total` adds up over all of them. Belongs into a ``tf.function``."""
         return self._strategy.run(function, args=tensors)
@@ -188,7 +192,8 @@ def training_step(
     group : Group
         Whose members all call the step with their share of the same global batch.
     accumulate : int
-        In how many pieces the own share is computed, one after the other, to need less memory.
+        In how many pieces a batch is computed, one after the other, to need less memory. Rows go to the pieces in
+        turn, by their place in the global batch, so that a piece is the same for any number of members.
 
     Returns
     -------
@@ -198,20 +203,19 @@ def training_step(
     """
     with group.scope():
         optimizer.build(network.trainable_variables)
-    penalty_share = 1.0 / (group.size * accumulate)
 
-    def differentiate(images: Any, draws: Any, labels: Any, weights: Any, size: Any) -> Any:
+    def differentiate(images: Any, draws: Any, labels: Any, weights: Any, size: Any, share: Any) -> Any:
         with tf.GradientTape() as tape:
             rows = loss(labels, network([images, draws], training=True))
             data_loss = tf.reduce_sum(weights * rows) / size
-            penalties = tf.add_n(network.losses) * penalty_share if network.losses else 0.0
+            penalties = tf.add_n(network.losses) * share if network.losses else 0.0
             scaled = optimizer.scale_loss(data_loss + penalties)
         gradients = tape.gradient(
             scaled, network.trainable_variables, unconnected_gradients=tf.UnconnectedGradients.ZERO
         )
         return [*gradients, data_loss], tf.logical_not(tf.math.is_finite(rows))
 
-    def share(*tensors: Any) -> Any:
+    def part(*tensors: Any) -> Any:
         return group.run(differentiate, *tensors)
 
     def conclude(own: Any) -> Any:
@@ -220,27 +224,30 @@ def training_step(
         return data_loss
 
     def whole(*tensors: Any) -> Any:
-        own, bad = share(*tensors)
+        own, bad = part(*tensors)
         return conclude(own), bad
 
     number, whole_numbers = tf.TensorSpec((None,), tf.float32), tf.TensorSpec((None,), tf.int32)
-    signature = [_images(network), whole_numbers, number, number, tf.TensorSpec((), tf.float32)]
-    compiled, piece, last = _compiled(whole, signature), _compiled(share, signature), _compiled(conclude)
+    signature = [_images(network), whole_numbers, number, number, *[tf.TensorSpec((), tf.float32)] * 2]
+    compiled, piece, last = _compiled(whole, signature), _compiled(part, signature), _compiled(conclude)
     add = _compiled(lambda one, other: [a + b for a, b in zip(one, other, strict=True)])
 
     def step(batch: Batch) -> tuple[float, NDArray[np.bool_]]:
         columns = (batch.images, batch.draws, batch.labels, batch.weights)
-        size = tf.constant(batch.size, tf.float32)
+        pieces = min(accumulate, batch.size)  # each has a row on some member
+        scale = tf.constant(batch.size, tf.float32), tf.constant(1 / (group.size * pieces), tf.float32)
         with peer_errors(group):
-            if accumulate == 1:
-                data_loss, bad = compiled(*map(tf.constant, columns), size)
+            if pieces == 1:
+                data_loss, bad = compiled(*map(tf.constant, columns), *scale)
                 return float(data_loss), bad.numpy()
-            own, found = None, []
-            for rows in np.array_split(np.arange(len(batch.rows)), accumulate):
-                one, bad = piece(*(tf.constant(column[rows]) for column in columns), size)
+            own, bad = None, np.zeros(len(batch.rows), bool)
+            turn = (group.places(batch.size) % pieces).astype(np.int32)
+            for number in range(pieces):
+                rows = np.flatnonzero(turn == number)
+                one, found = piece(*(tf.constant(column[rows]) for column in columns), *scale)
                 own = one if own is None else add(own, one)
-                found.append(bad.numpy())
-            return float(last(own)), np.concatenate(found)
+                bad[rows] = found.numpy()
+            return float(last(own)), bad
 
     return step
 

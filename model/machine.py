@@ -45,8 +45,7 @@ class Machine:
 
     def values(self) -> Arrays:
         """Return a copy of the variables' values."""
-        tensors = map(keras.ops.convert_to_tensor, self.variables)
-        return [np.array(keras.ops.convert_to_numpy(tensor)) for tensor in tensors]
+        return [np.array(variable.numpy()) for variable in self.variables]
 
     def assign(self, values: Arrays) -> None:
         """Give the variables the values of `values`, on every member."""

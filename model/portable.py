@@ -106,17 +106,18 @@ def training_step(
 
     def step(batch: Batch) -> tuple[float, NDArray[np.bool_]]:
         columns = (batch.images, batch.draws, batch.labels, batch.weights)
-        pieces = np.array_split(np.arange(len(batch.rows)), min(accumulate, len(batch.rows)))
-        gradients, total, bad = None, 0.0, []
-        for rows in pieces:
+        pieces = min(accumulate, batch.size)
+        gradients, total, bad = None, 0.0, np.zeros(batch.size, bool)
+        for first in range(pieces):
+            rows = slice(first, None, pieces)
             own, data_loss, found = differentiate(
-                *(column[rows] for column in columns), np.float32(batch.size), np.float32(1 / len(pieces))
+                *(column[rows] for column in columns), np.float32(batch.size), np.float32(1 / pieces)
             )
             gradients = own if gradients is None else [a + b for a, b in zip(gradients, own, strict=True)]
             total += float(data_loss)
-            bad.append(np.asarray(ops.convert_to_numpy(found)))
+            bad[rows] = ops.convert_to_numpy(found)
         apply(gradients or [])
-        return total, np.concatenate(bad)
+        return total, bad
 
     return step
 

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
@@ -144,18 +144,20 @@ class Mill:
     def _turn(self, stage: str, todo: deque[Unit], hopper: "_Hopper", total: int) -> None:
         broken: list[SkymillError] = []
         while todo:
-            for outcome in hopper.outcomes(todo):
-                unit = hopper.take(outcome)
-                error = outcome.error
-                receipt = hopper.excuse(unit, error) if error else outcome.value
-                if receipt is not None:
-                    self._accept(unit, outcome.task.attempt, receipt)
-                    self._done[stage] = total - len(todo) - hopper.open - len(broken)
-                    self.view.advance(stage, done=self._done[stage])
-                elif error and hopper.again(unit, outcome, error):
-                    todo.append(unit)
-                elif error:
-                    broken.append(error)
+            # an interruption in the loop's body must end what is out before the session closes
+            with contextlib.closing(hopper.outcomes(todo)) as outcomes:
+                for outcome in outcomes:
+                    unit = hopper.take(outcome)
+                    error = outcome.error
+                    receipt = hopper.excuse(unit, error) if error else outcome.value
+                    if receipt is not None:
+                        self._accept(unit, outcome.task.attempt, receipt)
+                        self._done[stage] = total - len(todo) - hopper.open - len(broken)
+                        self.view.advance(stage, done=self._done[stage])
+                    elif error and hopper.again(unit, outcome, error):
+                        todo.append(unit)
+                    elif error:
+                        broken.append(error)
         if broken:
             first = broken[0]
             raise type(first)(
@@ -242,7 +244,7 @@ class _Hopper:
         """Number of units that are out."""
         return len(self._out)
 
-    def outcomes(self, todo: deque[Unit]) -> Iterator[Outcome]:
+    def outcomes(self, todo: deque[Unit]) -> Generator[Outcome]:
         """Yield what becomes of the units, as it comes; `todo` is consumed as fast as workers take it."""
         return self._mill.session.run(self._tasks(todo))
 
@@ -293,9 +295,9 @@ class _GroupHopper(_Hopper):
         super().__init__(mill, work, arguments)
         self._watch = watch
 
-    def outcomes(self, todo: deque[Unit]) -> Iterator[Outcome]:
+    def outcomes(self, todo: deque[Unit]) -> Generator[Outcome]:
         """Yield what becomes of the units, as it comes; a unit begins when a group takes it."""
-        outcomes: Iterator[Outcome] = find("cluster.groups:run_groups")(
+        outcomes: Generator[Outcome] = find("cluster.groups:run_groups")(
             self._mill.session,
             self._group_tasks(todo),
             regroup=self._regroup,
