@@ -40,7 +40,9 @@ class Hub:
 class Verdict:
     """Why a generation ends, and what then: an outcome, or a new generation.
 
-    ``failed`` says that it counts as an attempt, ``lost`` that a replacement is worth waiting for.
+    ``failed`` says that it counts as an attempt, ``lost`` that a replacement is worth waiting for; ``blamed`` are
+    the workers whose members failed, ``unbegun`` those whose members never began. ``fatal`` is an error of one
+    member that is the outcome if another worker meets it too.
     """
 
     why: str
@@ -48,6 +50,9 @@ class Verdict:
     failed: bool = True
     lost: bool = False
     remedy: str = ""
+    blamed: tuple[str, ...] = ()
+    unbegun: tuple[str, ...] = ()
+    fatal: SkymillError | None = None
 
 
 @dataclass
@@ -58,6 +63,7 @@ class Member:
     place: Place
     future: Future
     error: BaseException | None = None
+    heard_s: float | None = None
 
     @property
     def ended(self) -> bool:
@@ -135,6 +141,19 @@ class Generation:
         future.add_done_callback(self._hub.errands.wake)
         return Member(worker, place, future)
 
+    def hear(self, rank: int) -> None:
+        """Note that a member has said something."""
+        self.members[rank].heard_s = time.monotonic()
+
+    @property
+    def begun(self) -> bool:
+        """Whether a member is known to have begun."""
+        return any(member.heard_s is not None for member in self.members)
+
+    def age_s(self, now: float) -> float:
+        """Return how long [s] it is under way."""
+        return now - self._begun_s
+
     @property
     def hurt(self) -> bool:
         """Whether a member has ended with an error."""
@@ -160,12 +179,27 @@ class Generation:
             self._words_s = now
             roster.alarm(member.worker for member in self.members)
         if not errors and not lost:
-            return None
-        verdict = judge(self._task, errors, lost)
+            return self._silence(now)
+        verdict = judge(self._task, errors, lost, len(self.members))
         late = self._words_s is not None and now - self._words_s >= self._hub.limits.words_s
         if lost or late or verdict.outcome is not None or all(member.ended for member in self.members):
             return verdict
         return None
+
+    def _silence(self, now: float) -> Verdict | None:
+        """Return how the generation ends because of members that never began, or say nothing any more."""
+        limits = self._hub.limits
+        open_ = [member for member in self.members if not member.ended]
+        unbegun = tuple(member.worker for member in open_ if member.heard_s is None)
+        if unbegun and self.age_s(now) > limits.begin_s:
+            why = f"no member began within {limits.begin_s:g} s on {', '.join(unbegun)}"
+            return Verdict(why, failed=False, unbegun=unbegun)
+        most_s = max(limits.mute_s, 2 * self._task.deadline_s)
+        mute = [m for m in open_ if m.heard_s is not None and now - m.heard_s > most_s]
+        if not mute:
+            return None
+        why = f"member {mute[0].place.rank} on {mute[0].worker}: nothing was heard of it for {most_s:g} s"
+        return Verdict(why, blamed=blamed(mute, len(self.members)))
 
     def _conclude(self, fetched: Errand) -> Verdict | None:
         """Rank 0 has ended well: fetch its value, and give the others a while to end too."""
@@ -224,11 +258,12 @@ class Generation:
                 self._hub.errands.restart(member.worker, self._hub.limits.last_s)
 
 
-def judge(task: GroupTask, errors: list[Member], lost: Mapping[str, str]) -> Verdict:
+def judge(task: GroupTask, errors: list[Member], lost: Mapping[str, str], size: int) -> Verdict:
     """Say what the errors of members and the loss of workers mean for their group.
 
-    An error that another generation would meet again is the outcome. Else the cause is, in this order: a lost
-    worker, what a member says of itself, what it says of a peer.
+    An error that another generation would meet again is the outcome when two members say so, or the sole one;
+    of one member among several it is fatal only if another worker meets it too. Else the cause is, in this order: a
+    lost worker, what a member says of itself, what it says of a peer.
 
     Parameters
     ----------
@@ -238,15 +273,30 @@ def judge(task: GroupTask, errors: list[Member], lost: Mapping[str, str]) -> Ver
         Those that have ended with an error.
     lost : mapping
         Why each lost worker counts as such; one at least, if there are no errors.
+    size : int
+        Number of all members.
     """
     causes = [member for member in errors if not isinstance(member.error, PeerLost)]
-    for member in causes:
-        if isinstance(member.error, SkymillError) and not isinstance(member.error, WorkerError):
-            return Verdict(member.error.message, Outcome(task, error=member.error))
+    finals = [
+        (member, member.error)
+        for member in causes
+        if isinstance(member.error, SkymillError) and not isinstance(member.error, WorkerError)
+    ]
+    if finals:
+        member, final = finals[0]
+        if size == 1 or len(finals) > 1:
+            return Verdict(final.message, Outcome(task, error=final))
+        why = f"member {member.place.rank} on {member.worker}: {final.message}"
+        return Verdict(why, blamed=(member.worker,), fatal=final)
     if lost:
         return Verdict("; ".join(lost.values()), lost=True)
     member = (causes or errors)[0]
     where, error = f"member {member.place.rank} on {member.worker}", member.error
     if isinstance(error, SkymillError):
-        return Verdict(f"{where}: {error.message}", remedy=error.remedy)
-    return Verdict(f"{where}: {type(error).__name__}: {error}")
+        return Verdict(f"{where}: {error.message}", remedy=error.remedy, blamed=blamed(causes, size))
+    return Verdict(f"{where}: {type(error).__name__}: {error}", blamed=blamed(causes, size))
+
+
+def blamed(causes: list[Member], size: int) -> tuple[str, ...]:
+    """Return the workers of members that failed by themselves; none if all did: then it is not the workers."""
+    return tuple(member.worker for member in causes) if len(causes) < size else ()

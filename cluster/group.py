@@ -8,7 +8,7 @@ from typing import Any
 
 from cluster.errands import Errand
 from cluster.generation import Generation, Hub, Verdict
-from cluster.members import take_seat
+from cluster.members import BEGUN, take_seat
 from cluster.work import GroupTask, Outcome
 from schemas.errors import SkymillError, WorkerError
 
@@ -47,13 +47,26 @@ class Group:
         self._verdict = Verdict("", failed=False)
         self._failures = 0
         self._step = -1
+        self._accused: set[str] = set()
         self._wanted = 0
         self._since_s = self._until_s = 0.0
 
     @property
-    def growable(self) -> bool:
+    def calm(self) -> bool:
         """Whether it is at work, with no end in sight."""
         return self._stage is Stage.WORKING and self.generation is not None and self.generation.calm
+
+    def growable(self, now: float) -> bool:
+        """Say whether it may be asked to begin anew with more workers."""
+        generation = self.generation
+        if generation is None or not self.calm or not self.task.growable:
+            return False
+        return generation.age_s(now) >= self._hub.limits.grow_after_s
+
+    @property
+    def begun(self) -> bool:
+        """Whether a member is at work."""
+        return self.generation is not None and self.generation.begun
 
     @property
     def hurt(self) -> bool:
@@ -78,8 +91,13 @@ class Group:
         """Take what a member tells; what one of an earlier generation tells comes too late."""
         if event["generation"] != self.number:
             return
+        if self.generation is not None:
+            self.generation.hear(event["rank"])
+        if event.get("event") == BEGUN:
+            return
         if event.get("event") == "checkpoint" and event.get("step", -1) > self._step:
             self._step, self._failures = event["step"], 0
+            self._accused.clear()
         self._hub.on_event(self.task, event)
 
     def tick(self, now: float) -> None:
@@ -131,21 +149,39 @@ class Group:
 
     def _settle(self, verdict: Verdict, size: int, now: float) -> None:
         self._leave()
-        self._failures = self._failures + 1 if verdict.failed else 0
+        self._failures += verdict.failed
+        error = self._final(verdict)
         if verdict.outcome is not None:
             self.outcome = verdict.outcome
-        elif self._failures >= self.task.attempts:
-            error = WorkerError(
-                f"{self.task.key}: given up after {self._failures} generations without a new durable step; "
-                f"the last one ended: {verdict.why}",
-                verdict.remedy
-                or "see the workers' logs in the run folder; what is durable stays, so run it again",
-            )
-            self.outcome = Outcome(
-                self.task, error=error, starts=self.number - self.task.first_generation + 1
-            )
+        elif error is not None:
+            starts = self.number - self.task.first_generation + 1
+            self.outcome = Outcome(self.task, error=error, starts=starts)
         else:
+            self._bar(verdict)
             self._wait(now + self._hub.limits.grace_s if verdict.lost else now, wanted=size)
+
+    def _final(self, verdict: Verdict) -> SkymillError | None:
+        """Return the error that ends the task after this generation, if one does."""
+        if verdict.fatal is not None and self._accused - {*verdict.blamed}:
+            return verdict.fatal  # another worker has met such a one too, since the last durable step
+        if self._failures < self.task.attempts:
+            return None
+        return verdict.fatal or WorkerError(
+            f"{self.task.key}: given up after {self._failures} generations without a new durable step; "
+            f"the last one ended: {verdict.why}",
+            verdict.remedy
+            or "see the workers' logs in the run folder; what is durable stays, so run it again",
+        )
+
+    def _bar(self, verdict: Verdict) -> None:
+        """Leave out, for a while, the workers that are to blame."""
+        if verdict.fatal is not None:
+            self._accused.update(verdict.blamed)
+        for worker in verdict.blamed:
+            self._hub.roster.blame(worker)
+            logger.warning("%s: worker %s is left out for a while: %s", self.task.key, worker, verdict.why)
+        for worker in verdict.unbegun:
+            self._hub.roster.bar(worker)
 
     def _wait(self, until_s: float, *, wanted: int) -> None:
         self._leave()

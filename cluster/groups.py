@@ -16,6 +16,7 @@ from cluster.group import Group
 from cluster.roster import Limits, Roster, spread
 from cluster.session import DaskSession
 from cluster.tells import heard
+from cluster.watch import NO_ROOM
 from cluster.work import GroupTask, Outcome
 
 __all__ = ["GroupTask", "Limits", "run_groups"]
@@ -89,6 +90,7 @@ class _Groups:
         self._regroup = regroup
         self._groups: list[Group] = []
         self._exhausted = False
+        self._room = session.watch_for(NO_ROOM)
         self._present: tuple[str, ...] = ()
         self._looked_s = self._balanced_s = float("-inf")
 
@@ -130,7 +132,9 @@ class _Groups:
             with self._session.scheduler_answers():
                 self._present = tuple(self._session.client.nthreads())
         self._hub.roster.update(self._present, now)
-        self._session.watch.see(self._hub.roster.answering)
+        answering = self._hub.roster.answering
+        self._session.watch.see(answering)
+        self._room.see(sum(group.begun for group in self._groups) if answering else 1)
 
     def _listen(self) -> None:
         groups = {group.task.key: group for group in self._groups}
@@ -171,21 +175,27 @@ class _Groups:
         self._balanced_s = now
         usable, held = self._usable(now), self._held()
         free = [worker for worker in usable if worker not in held]
-        working = [group for group in self._groups if group.growable]
+        working = [group for group in self._groups if group.calm]
         if not working or any(group.asked for group in working):
             return
+        grown = [group for group in working if group.growable(now)]
         if not free and any(group.ripe(0, now) for group in self._groups):
             largest = max(working, key=lambda group: len(group.held))
             self._ask([largest] if len(largest.held) > 1 else [])
-        elif free and self._exhausted and len(working) == len(self._groups) and self._idle(free):
-            even = len(usable) // len(self._groups)
-            few = [group for group in working if len(group.held) < even]
-            self._ask(few or [min(working, key=lambda group: len(group.held))])
+        elif grown and len(working) == len(self._groups) and self._exhausted and self._hub.roster.quiet(now):
+            idle = self._idle(free)
+            even = (len(held) + len(idle)) // len(self._groups)
+            few = [group for group in grown if len(group.held) < even]
+            if idle:
+                self._ask(few or [min(grown, key=lambda group: len(group.held))])
 
-    def _idle(self, workers: list[str]) -> bool:
+    def _idle(self, workers: list[str]) -> list[str]:
+        """Return those of some workers that have nothing to do."""
+        if not workers:
+            return []
         with self._session.scheduler_answers():
             tasks: Mapping[str, Any] = self._session.client.processing(workers)
-        return self._hub.roster.settled and not any(tasks.values())
+        return [worker for worker in workers if not tasks.get(worker)]
 
     def _ask(self, groups: list[Group]) -> None:
         for group in groups:

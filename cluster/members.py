@@ -15,6 +15,7 @@ from typing import Any
 
 from distributed import Worker, get_worker
 from distributed.comm import get_address_host
+from distributed.core import Status
 
 from cluster import starts
 from cluster.rooms import check_rooms
@@ -25,6 +26,8 @@ from schemas.records import Place
 
 PACKAGES = ("tensorflow", "tensorflow-cpu", "keras", "numpy")
 """What has to be of one version in all members of a group."""
+BEGUN = "begun_member"
+"""The first event of a member, which is for its group alone."""
 JOB_NAMES = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "JOB_ID")
 _POLL_S = 0.05
 
@@ -123,7 +126,8 @@ def ping() -> bool:
 async def take_seat(key: str, within_s: float, dask_worker: Worker) -> str | None:
     """End what an earlier member of this key left here; return an address (``host:port``) for the new one.
 
-    None is returned if no thread of this worker is free for it.
+    None is returned if no thread of this worker is free for it, or the worker begins no task: it is paused, or
+    about to close.
 
     Raises
     ------
@@ -136,7 +140,7 @@ async def take_seat(key: str, within_s: float, dask_worker: Worker) -> str | Non
         busy := dask_worker.state.executing_count >= dask_worker.state.nthreads
     ) and time.monotonic() < deadline:
         await asyncio.sleep(_POLL_S)
-    if busy or not ended:
+    if busy or not ended or dask_worker.status is not Status.running:
         return None
     host = get_address_host(dask_worker.address)
     return f"[{host}]:{_free_port(host)}" if ":" in host else f"{host}:{_free_port(host)}"
@@ -180,9 +184,11 @@ def be_member(work: str, arguments: dict[str, Any], membership: Membership) -> A
     Raises
     ------
     PeerLost
-        If its group has ended before it began.
+        If it was cancelled, or its group has ended, before it began.
     """
     worker = get_worker()
+    if not starts.wanted():  # the worker was stopped meanwhile, or kept the task waiting
+        raise PeerLost("this member was cancelled before it began")
     if starts.begin(membership.driver, membership.name) > 1:
         raise PeerLost("this member was begun before, and its worker died")
     task = worker.get_current_task()
@@ -200,6 +206,7 @@ def be_member(work: str, arguments: dict[str, Any], membership: Membership) -> A
         )
 
     with _registered(worker.address, membership) as member:
+        tell_driver({"event": BEGUN})
         return find(work)(
             **arguments,
             place=membership.place,

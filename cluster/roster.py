@@ -11,6 +11,7 @@ from cluster.rooms import check_rooms
 from schemas.errors import SkymillError, WorkerError
 
 MOST_BARRED_S = 600.0
+"""No worker is left out for longer [s]."""
 PING_AGAIN_S = 2.0
 """After a ping that failed, rather than was not answered."""
 
@@ -25,7 +26,10 @@ class Limits:
     ended because of a peer; ``ping_every_s`` lies between two pings of a worker, which is silent when it has not
     answered after ``silent_s``, or after ``alarmed_s`` when something has gone wrong; ``end_s`` is given to a
     member to end; ``seat_s`` to a worker to take its seat; ``last_s`` to the others when the first has its
-    result, and to that result to arrive; ``busy_s`` is waited until a worker that had no thread free is asked again.
+    result, and to that result to arrive; ``busy_s`` is waited until a worker that had no thread free is asked
+    again, ``bar_s`` until one where a member failed is, each twice as long the next time. ``begin_s`` is given to a
+    member to begin; ``mute_s`` is the longest it may say nothing. A group is asked to begin anew with more workers
+    when its generation is older than ``grow_after_s``, and none has joined within ``settle_s``.
     """
 
     grace_s: float = 10.0
@@ -37,6 +41,11 @@ class Limits:
     seat_s: float = 15.0
     last_s: float = 30.0
     busy_s: float = 5.0
+    bar_s: float = 30.0
+    begin_s: float = 20.0
+    mute_s: float = 900.0
+    grow_after_s: float = 30.0
+    settle_s: float = 5.0
 
 
 @dataclass
@@ -48,6 +57,7 @@ class _Worker:
     silent_s: float = 0.0
     answered_s: float = 0.0
     bars: int = 0
+    blames: int = 0
     barred_until_s: float = 0.0
     told: bool = False
 
@@ -72,6 +82,7 @@ class Roster:
         self._errands = errands
         self._limits = limits
         self._workers: dict[str, _Worker] = {}
+        self._joined_s = float("-inf")
         self._versions: dict[str, str] | None = None
         self._here = check_rooms()
 
@@ -88,6 +99,7 @@ class Roster:
         for address in present:
             worker = self._workers.get(address)
             if worker is None:
+                self._joined_s = now
                 worker = self._workers[address] = _Worker(self._errands.ask(address, look), answered_s=now)
             self._look(address, worker, now)
             self._ping(address, worker, now)
@@ -145,10 +157,16 @@ class Roster:
         return ""
 
     def bar(self, address: str) -> None:
-        """Leave a worker out for a while, twice as long each time."""
+        """Leave a worker out for a while, twice as long each time: it had no room."""
         if worker := self._workers.get(address):
-            wait_s = min(MOST_BARRED_S, self._limits.busy_s * 2.0**worker.bars)
-            worker.bars, worker.barred_until_s = worker.bars + 1, time.monotonic() + wait_s
+            worker.barred_until_s = time.monotonic() + doubled(self._limits.busy_s, worker.bars)
+            worker.bars += 1
+
+    def blame(self, address: str) -> None:
+        """Leave a worker out for a longer while, twice as long each time: a member failed there."""
+        if worker := self._workers.get(address):
+            worker.barred_until_s = time.monotonic() + doubled(self._limits.bar_s, worker.blames)
+            worker.blames += 1
 
     def __contains__(self, address: str) -> bool:
         return address in self._workers
@@ -158,6 +176,10 @@ class Roster:
         """Whether all that were asked what they offer have said so, or do not answer."""
         waiting = [worker.look for worker in self._workers.values() if worker.seat is None]
         return all(look.age_s > self._limits.alarmed_s or _failed(look) for look in waiting)
+
+    def quiet(self, now: float) -> bool:
+        """Say whether no worker has joined just now, and `settled`: then no more are to be expected at once."""
+        return self.settled and now - self._joined_s >= self._limits.settle_s
 
     @property
     def answering(self) -> int:
@@ -213,6 +235,17 @@ class Roster:
                     "install the same versions on all workers: they train one network together",
                 )
         self._versions = seats[first].versions
+
+
+def doubled(first_s: float, times: int) -> float:
+    """Return how long [s] a worker is left out that was so `times` before.
+
+    Examples
+    --------
+    >>> [doubled(30.0, times) for times in (0, 1, 2, 5)]
+    [30.0, 60.0, 120.0, 600.0]
+    """
+    return float(min(MOST_BARRED_S, first_s * 2.0 ** min(times, 32)))
 
 
 def _failed(errand: Errand) -> bool:

@@ -11,6 +11,7 @@ import secrets
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import CancelledError
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 
@@ -21,7 +22,7 @@ from distributed.scheduler import KilledWorker
 
 from cluster import starts, tells
 from cluster.rooms import check_rooms
-from cluster.watch import GIVE_UP_AFTER_S, WARN_AFTER_S, Watch
+from cluster.watch import GIVE_UP_AFTER_S, WARN_AFTER_S, Lack, Watch
 from cluster.work import Outcome, Task
 from schemas.config import Cluster
 from schemas.environment import MALLOC
@@ -97,9 +98,14 @@ class DaskSession:
         self.client = self._connect()
         self.client.register_plugin(starts.StartsPlugin(), name=starts.PLUGIN)
         self.client.register_plugin(tells.TellsPlugin(), name=tells.PLUGIN)
-        self.watch = Watch(say, warn_after_s=warn_after_s, give_up_after_s=give_up_after_s)
+        self._watch = partial(Watch, say, warn_after_s=warn_after_s, give_up_after_s=give_up_after_s)
+        self.watch = self._watch()
         self._checked: set[str] = set()
         self._count_threads()
+
+    def watch_for(self, lack: Lack) -> Watch:
+        """Return a watch for something else that may be lacking, as patient as the one for workers."""
+        return self._watch(lack)
 
     def _connect(self) -> Client:
         try:

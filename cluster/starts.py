@@ -6,9 +6,10 @@ count is kept here, of starts, told to the scheduler before the work begins.
 
 import asyncio
 from collections import Counter, defaultdict
+from collections.abc import Coroutine
 from typing import Any
 
-from distributed import Client, SchedulerPlugin, get_worker
+from distributed import Client, SchedulerPlugin, Worker, get_worker
 
 from cluster.work import Task, find
 from schemas.errors import WorkerError
@@ -25,7 +26,10 @@ class StartsPlugin(SchedulerPlugin):
     async def start(self, scheduler: Any) -> None:
         """Add the handlers when the plug-in is registered."""
         self._counts: dict[str, Counter[str]] = defaultdict(Counter)
-        scheduler.handlers.update({"skymill_begin": self._begin, "skymill_starts": self._starts})
+        self._scheduler = scheduler
+        scheduler.handlers.update(
+            {"skymill_begin": self._begin, "skymill_starts": self._starts, "skymill_wanted": self._wanted}
+        )
 
     def remove_client(self, scheduler: Any, client: str) -> None:
         """Forget the counts of a client that left."""
@@ -37,6 +41,9 @@ class StartsPlugin(SchedulerPlugin):
 
     def _starts(self, driver: str, name: str) -> int:
         return self._counts[driver][name]
+
+    def _wanted(self, key: str) -> bool:
+        return key in self._scheduler.tasks
 
 
 def starts(client: Client, name: str) -> int:
@@ -60,8 +67,17 @@ def perform(task: Task, name: str, driver: str) -> Any:
 def begin(driver: str, name: str) -> int:
     """Count a start from a task's thread; return which one it is, from 1."""
     worker = get_worker()
-    told = worker.scheduler.skymill_begin(driver=driver, name=name)
-    return int(asyncio.run_coroutine_threadsafe(told, worker.loop.asyncio_loop).result())
+    return int(_asked(worker, worker.scheduler.skymill_begin(driver=driver, name=name)))
+
+
+def wanted() -> bool:
+    """Say, in a task's thread, whether the scheduler still knows the task: else it was cancelled."""
+    worker = get_worker()
+    return bool(_asked(worker, worker.scheduler.skymill_wanted(key=worker.get_current_task())))
+
+
+def _asked(worker: Worker, answer: Coroutine[Any, Any, Any]) -> Any:
+    return asyncio.run_coroutine_threadsafe(answer, worker.loop.asyncio_loop).result()
 
 
 def too_many_deaths(count: int) -> WorkerError:

@@ -1,8 +1,9 @@
-"""Notice that a scheduler has lost all its workers: say so, and in the end give up."""
+"""Notice that workers are lacking: say so, and in the end give up."""
 
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from schemas.errors import WorkerError
 
@@ -12,13 +13,37 @@ WARN_AFTER_S = 30.0
 GIVE_UP_AFTER_S = 600.0
 
 
+@dataclass(frozen=True)
+class Lack:
+    """What is said of a spell: ``warning`` and ``error`` name its length as ``{:.0f}``."""
+
+    warning: str
+    error: str
+    remedy: str
+
+
+NO_WORKER = Lack(
+    "no Dask worker for {:.0f} s: waiting for one to join",
+    "no Dask worker was there for {:.0f} s",
+    "start workers for that scheduler, then run the same command again; what is done stays done",
+)
+NO_ROOM = Lack(
+    "no worker has room for a trainer for {:.0f} s (busy, paused, or without a GPU): waiting for one",
+    "no worker had room for a trainer for {:.0f} s: all are busy, paused, or without a GPU",
+    "see the workers' logs; let what else they work on end, then run the same command again; what is done stays "
+    "done",
+)
+
+
 class Watch:
-    """Told now and then how many workers there are.
+    """Told now and then how many workers there are, of those that could be of use.
 
     Parameters
     ----------
     say : callable
         Takes the one warning of a spell without workers; the log has it too.
+    lack : Lack
+        What is said of a spell.
     warn_after_s, give_up_after_s : float
         How long [s] a spell lasts until the warning, and until it is given up.
     clock : callable
@@ -28,12 +53,14 @@ class Watch:
     def __init__(
         self,
         say: Callable[[str], None],
+        lack: Lack = NO_WORKER,
         *,
         warn_after_s: float = WARN_AFTER_S,
         give_up_after_s: float = GIVE_UP_AFTER_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._say = say
+        self._lack = lack
         self._warn_after_s = warn_after_s
         self._give_up_after_s = give_up_after_s
         self._clock = clock
@@ -56,12 +83,9 @@ class Watch:
             self._begun_s = now
         alone_s = now - self._begun_s
         if alone_s >= self._give_up_after_s:
-            raise WorkerError(
-                f"no Dask worker was there for {alone_s:.0f} s",
-                "start workers for that scheduler, then run the same command again; what is done stays done",
-            )
+            raise WorkerError(self._lack.error.format(alone_s), self._lack.remedy)
         if alone_s >= self._warn_after_s and not self._warned:
             self._warned = True
-            text = f"no Dask worker for {alone_s:.0f} s: waiting for one to join"
+            text = self._lack.warning.format(alone_s)
             logger.warning(text)
             self._say(text)

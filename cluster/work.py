@@ -33,7 +33,9 @@ class GroupTask:
     """One call of `work` on every member of a group, as ``work(**arguments, place=, tell=, stopped=)``.
 
     ``key`` names it, and fences members that a dead driver left behind; generations are numbered from
-    ``first_generation``; ``attempts`` is how many may follow each other without a new durable step.
+    ``first_generation``; ``attempts`` is how many may fail one after the other without a new durable step.
+    ``growable`` says that it may be asked to begin anew when more workers are there, ``deadline_s`` after how long
+    [s] a silent member is ended by its own task; the driver waits for twice as long.
     """
 
     key: str
@@ -42,6 +44,8 @@ class GroupTask:
     attempt: int = 1
     attempts: int = 4
     first_generation: int = 1
+    growable: bool = True
+    deadline_s: float = 0.0
 
 
 @dataclass(frozen=True)

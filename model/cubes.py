@@ -2,6 +2,7 @@
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
@@ -17,6 +18,8 @@ from schemas.flags import Part, Status
 
 Array = NDArray[Any]
 Result = TypeVar("Result")
+_CLOSE_S = 5.0
+"""How long [s] the end of a reader is waited for: its file system may hang, and it is a daemon."""
 
 
 @dataclass(frozen=True)
@@ -191,7 +194,8 @@ def read_ahead(source: Iterable[Result]) -> Iterator[tuple[Iterator[Result], Cal
     finally:
         closing.set()
         wanted.release()
-        while thread.is_alive():
+        deadline = time.monotonic() + _CLOSE_S
+        while thread.is_alive() and time.monotonic() < deadline:
             with suppress(queue.Empty):
                 results.get_nowait()  # it may wait for room
             thread.join(0.05)

@@ -156,9 +156,12 @@ def join(place: Place) -> Group:
                 "another process took the port in the meantime",
                 "nothing to do: the next generation takes other ports",
             ) from error
-        if place.size > 1:
+        if place.size > 1 and _is_lost(error):
             raise _peer_lost(place.rank, place.size, error) from error
-        raise
+        raise WorkerError(
+            f"trainer {place.rank} of {place.size} cannot join its group: {_first_line(error)}",
+            "see the workers' and the trainers' logs; all workers must reach each other by their own addresses",
+        ) from error
     return Group(strategy, place.rank, place.size)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from model.bundles import add_export, load_bundle
+from model.bundles import EXPORTS, add_export, load_bundle
 from model.runtimes import EXPORTED, import_openvino, openvino_version, restored
 from model.threads import import_with_tensorflow
 
@@ -22,14 +22,12 @@ logger = logging.getLogger(__name__)
 def export_bundle(folder: Path) -> bool:
     """Add the export to the bundle in `folder`, and say whether there is one now.
 
-    The same bundle gives the same files, byte for byte.
+    The same bundle gives the same files, byte for byte. What goes wrong is logged: the bundle is whole without them.
 
     Raises
     ------
     ModelError
         The bundle is damaged.
-    StoreError
-        The folder cannot be written, or the disk is full.
     """
     if not openvino_version() or os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow":
         return False
@@ -39,10 +37,13 @@ def export_bundle(folder: Path) -> bool:
         files = _files(EXPORTED[False], _plain(restored(bundle), head))
         if bundle.preset["network"].get("dropout"):
             files |= _files(EXPORTED[True], _repeated(restored(bundle, monte_carlo=True), head))
-    except RuntimeError as error:  # all that OpenVINO raises
-        logger.warning("no export, TensorFlow will predict: %s", str(error).strip().splitlines()[-1])
+        add_export(folder, files, openvino_version())
+    except Exception as error:  # whatever it is: the bundle is whole without it
+        words = str(error).strip() or type(error).__name__
+        logger.warning("no export, TensorFlow will predict: %s", words.splitlines()[-1])
+        for name in EXPORTS:
+            (folder / name).unlink(missing_ok=True)
         return False
-    add_export(folder, files, openvino_version())
     return True
 
 

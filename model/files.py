@@ -2,8 +2,9 @@
 
 import os
 import secrets
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from schemas.disk import FULL, sync
@@ -54,7 +55,9 @@ def write_durably(path: Path, data: bytes) -> None:
         sync(path.parent)
 
 
-def clean(folder: Path) -> None:
-    """Remove the temporary files that killed processes have left in `folder`."""
+def clean(folder: Path, *, older_s: float) -> None:
+    """Remove the temporary files that killed processes have left in `folder`, those older than `older_s`."""
     for path in folder.glob(".*.tmp"):
-        path.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):  # its writer has just made it whole
+            if time.time() - path.stat().st_mtime > older_s:
+                path.unlink()

@@ -22,6 +22,8 @@ from schemas.records import Place
 ALONE = Place()
 _POLL_S = 0.2
 _GENERATIONS_KEPT = 5
+_LEFT_S = 600.0
+"""A temporary file that is older [s] is nobody's: a younger one may be of a writer of another generation."""
 _GROUP_WORDS = ("coordination", "CoordinationService", "Collective ops is aborted")
 """What the log ends with when TensorFlow ends a process because another member of its group is gone."""
 
@@ -57,11 +59,11 @@ def run_trainer(
     PeerLost
         The trainer ended because another member of its group did.
     WorkerError
-        It was killed, was silent for ``job.deadline_s``, or `stopped` said so.
+        It was killed, ended without a word, was silent for ``job.deadline_s``, or `stopped` said so.
     StoreError
         The folder cannot be written.
     SkymillError
-        What the trainer raised; a ModelError when it ended without a word.
+        What the trainer raised.
     """
     papers = papers_of(job, place)
     with disk_errors(papers.folder):
@@ -107,7 +109,7 @@ def _prepare(papers: Papers, job: TrainingJob, place: Place) -> None:
         path.write_bytes(b"")
     if place.rank == 0:
         checkpoint = Path(job.checkpoint)
-        clean(checkpoint)
+        clean(checkpoint, older_s=_LEFT_S)
         if used:  # by an earlier driver that counted its generations alike
             regroup_file(checkpoint, place.generation).unlink(missing_ok=True)
         for folder in sorted(checkpoint.glob("generation-*"))[:-_GENERATIONS_KEPT]:
@@ -192,9 +194,9 @@ def _outcome(papers: Papers, code: int, place: Place) -> TrainingResult | None:
             "mostly for memory: raise cluster.memory_gib, or training.accumulate in the preset; "
             "the training goes on from its last checkpoint",
         )
-    raise ModelError(
-        f"the trainer ended with code {code} and no result; its log: {last}",
-        f"read {papers.log}; the next run goes on from the last checkpoint",
+    raise WorkerError(
+        f"trainer {place.rank} of {place.size} ended with code {code} and no result; its log: {last}",
+        f"read {papers.log}; the training goes on from its last checkpoint",
     )
 
 

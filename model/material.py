@@ -20,6 +20,8 @@ from schemas import arrays
 from schemas.errors import ModelError
 from schemas.flags import Part
 
+LEARNING = 1
+"""Raised when the same job would be learnt in another way, so that no older checkpoint is taken up."""
 MOST_LEFT_OUT = 0.01
 """Share of labels that may lie outside the bins of a PDF head: they are left out, and counted."""
 
@@ -81,7 +83,8 @@ def check_training_rows(train: LabelledRows, preset: Preset, cube: Cube, members
     if count < members:
         raise ModelError(
             f"{cube.path} has {count} training rows for {members} workers that train",
-            f"set cluster.workers to at most {count}, or select more labelled objects",
+            f"let at most {count} workers take part (cluster.workers, or those that are at cluster.address), "
+            "or select more labelled objects",
         )
     if batch < 1:
         raise ModelError(f"training.batch: expected at least 1, found {batch}", "set training.batch to 64")
@@ -188,7 +191,7 @@ def job_digest(job: TrainingJob, preset: Preset, data: Data, *, versions: Mappin
     libraries that compute.
     """
     whole = hashlib.sha256(preset.digest.encode())
-    settings = [job.seed, data.cube.geometry.as_dict(), data.cube.rows_per_block, dict(versions)]
+    settings = [LEARNING, job.seed, data.cube.geometry.as_dict(), data.cube.rows_per_block, dict(versions)]
     whole.update(json.dumps(settings, sort_keys=True).encode())
     digests = data.cube.read(arrays.DIGEST.name) if arrays.DIGEST.name in data.cube.group else None
     for part, rows in sorted(data.parts.items()):

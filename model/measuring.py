@@ -12,9 +12,12 @@ from model.estimates import bin_edges, estimate
 from model.machine import Machine
 from model.material import Data
 from model.metrics import pdf_metrics, pdf_scores, photoz_metrics
+from model.order import batches_per_epoch
 from model.presets import Preset
 from schemas.flags import Part
 
+_IN_STEP = 16
+"""Batches between two waits of the members for each other."""
 _SCORES = 3
 """Numbers of `pdf_scores`."""
 
@@ -42,7 +45,8 @@ def measure(
     """Measure the rows of a part of the split, in their order; PDFs are scored batch by batch, and not kept.
 
     Each member of the group measures its own contiguous part; the numbers of all are put together by a sum in
-    which every row is other than zero on one member only, so it is exact. `alive` is called after each batch.
+    which every row is other than zero on one member only, so it is exact. `alive` is called for each batch; now and
+    then the members wait for each other, so that none is silent for long.
     """
     head, rows, group = preset["head"], data.parts[part], machine.group
     z, scores = np.zeros(len(rows.rows)), np.zeros((len(rows.rows), _SCORES))
@@ -50,8 +54,16 @@ def measure(
     batches = ordered_batches(
         data.cube, rows, batch=preset["training"]["batch"], rank=group.rank, members=group.size
     )
+    longest = batches_per_epoch(len(rows.rows), group.size)
+    rounds = batches_per_epoch(longest, preset["training"]["batch"])
     with batches as own:
-        for one in own:
+        for number in range(rounds):
+            one = next(own, None)
+            if number % _IN_STEP == _IN_STEP - 1:
+                group.sum(np.zeros(1))
+            alive()
+            if one is None:
+                continue
             loss, answer = machine.evaluate(one.images, one.labels)
             total += loss
             place = np.searchsorted(rows.rows, one.rows)
@@ -59,7 +71,6 @@ def measure(
             z[place] = found.z
             if found.pdf is not None:
                 scores[place] = pdf_scores(found.pdf, bin_edges(head), one.labels)
-            alive()
     whole = group.sum(np.concatenate([total, z, scores.ravel()]))
     total, z, flat = np.split(whole, [1, 1 + len(z)])
     has_pdf = head["kind"] == "bins"

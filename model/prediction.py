@@ -33,6 +33,8 @@ Array = NDArray[Any]
 
 DEFAULT_BATCH = 32
 """Images that are computed at once: what they take fits into a core's cache (decision 0012)."""
+_ANSWERS_BYTES = 8 << 20
+"""Of answers, before they are combined, that are made at once."""
 _SLICE_BYTES = 8 << 20
 """Of images that are read at once; the reader costs least with slices of several chunks."""
 _COPIED = {
@@ -121,6 +123,13 @@ class Predictor:
         for member, bundle in enumerate(self.bundles):
             answers[member] /= _symmetries(bundle)
         return answers.reshape(-1, len(images), width)
+
+    @property
+    def most(self) -> int:
+        """Rows, in whole batches, whose answers of all bundles and passes take little memory."""
+        width = int(self.head["bins"]) if self.head["kind"] == "bins" else 1
+        of_a_row = len(self.bundles) * max(1, self.passes) * width * np.dtype(np.float32).itemsize
+        return max(1, _ANSWERS_BYTES // of_a_row // self.batch) * self.batch
 
     @property
     def digest(self) -> str:
@@ -311,10 +320,11 @@ def _answered(
             ready = len(waiting) // predictor.batch * predictor.batch
             if done + len(waiting) == len(rows):  # nothing comes after it
                 ready = len(waiting)
-            if ready:
-                span = slice(done, done + ready)
-                found.append((span, predictor(waiting[:ready], rows[span])))
-                waiting, done = waiting[ready:], done + ready
+            for first in range(0, ready, predictor.most):
+                last = min(first + predictor.most, ready)
+                span = slice(done + first, done + last)
+                found.append((span, predictor(waiting[first:last], rows[span])))
+            waiting, done = waiting[ready:], done + ready
             if copied:
                 for span, answers in found:
                     yield (

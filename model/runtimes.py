@@ -2,7 +2,7 @@
 (and so does another framework that Keras is told to compute with).
 
 Which one it is depends on the bundle and on what was asked for, never on what happens to be installed: workers
-that predict parts of one catalogue agree to the last digit, or one of them says what it lacks.
+that predict parts of one catalogue compute with the same runtime, or one of them says what it lacks.
 """
 
 import importlib

@@ -8,6 +8,7 @@ before. NumPy only: the same bytes serve Keras's frameworks.
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -94,7 +95,10 @@ def decode(data: bytes, *, job: str, layout: Layout, name: str = "checkpoint") -
     current, best = (
         [arrays[key] for key in sorted(arrays) if key.startswith(kind)] for kind in ("now/", "best/")
     )
-    return State(Progress(**{**values["progress"], "best": best}), current)
+    try:
+        return State(Progress(**{**values["progress"], "best": best}), current)
+    except (KeyError, TypeError) as error:
+        raise ModelError(f"{name} was written by another version: {error}", remedy) from error
 
 
 class Checkpoints:
@@ -144,7 +148,7 @@ class Checkpoints:
             self._folder.mkdir(parents=True, exist_ok=True)
         write_durably(path, encode(state, job=self._job, layout=self._layout))
         self._good = [*(good for good in self._good if good != path), path][-KEPT:]
-        with disk_errors(self._folder):
+        with suppress(OSError):  # what is left goes with the next one
             for old in self._files():
                 if old not in self._good and _place(old)[1] <= self._generation:
                     old.unlink(missing_ok=True)

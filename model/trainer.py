@@ -19,7 +19,8 @@ from typing import Any
 from model.files import disk_errors, write_durably
 from model.jobs import TrainingJob, generation_folder, read_task
 from model.threads import import_with_tensorflow
-from schemas.errors import SkymillError, StoreError
+from schemas.disk import FULL
+from schemas.errors import ModelError, SkymillError, StoreError, WorkerError
 from schemas.records import Place
 
 _PR_SET_PDEATHSIG = 1
@@ -74,7 +75,7 @@ def do_job(job: TrainingJob, place: Place) -> int:
     """Train, leave the result or the error in the generation's folder, and return the exit code."""
     papers = papers_of(job, place)
     try:
-        with disk_errors(papers.folder), papers.progress.open("a", buffering=1) as progress:
+        with papers.progress.open("a", buffering=1) as progress:
             training = import_with_tensorflow("model.training", threads=job.threads)
 
             def report(event: dict[str, Any]) -> None:
@@ -84,20 +85,35 @@ def do_job(job: TrainingJob, place: Place) -> int:
         answer = None if result is None else asdict(result)
         write_durably(papers.result, (json.dumps(answer, indent=1) + "\n").encode())
     except SkymillError as error:
-        problem = {"error": error.message, "remedy": error.remedy, "kind": type(error).__name__}
+        return _tell(error, papers.error)
     except Exception as error:
         traceback.print_exc(file=sys.stderr)
-        problem = {
-            "error": f"the trainer met {type(error).__name__}: {error}",
-            "remedy": "a defect, or a machine out of memory; the trainer's log has the traceback",
-            "kind": "ModelError",
-        }
-    else:
-        return 0
-    return _tell(problem, papers.error)
+        return _tell(unexpected(error, papers, place), papers.error)
+    return 0
 
 
-def _tell(problem: dict[str, str], path: Path) -> int:
+def unexpected(error: Exception, papers: Papers, place: Place) -> SkymillError:
+    """Return what an error means that nobody foresaw.
+
+    What a machine may be at fault for is a `WorkerError`: on another machine, or a moment later, it may not come
+    again. A full disk is a `StoreError`.
+    """
+    if isinstance(error, OSError) and error.errno in FULL:
+        try:
+            with disk_errors(papers.folder):
+                raise error
+        except StoreError as full:
+            return full
+    machine = place.size > 1 or isinstance(error, MemoryError | OSError)
+    kind = WorkerError if machine else ModelError
+    return kind(
+        f"trainer {place.rank} of {place.size} met {type(error).__name__}: {error}",
+        f"a machine out of memory or without access to the files, or a defect; {papers.log} has the traceback",
+    )
+
+
+def _tell(error: SkymillError, path: Path) -> int:
+    problem = {"error": error.message, "remedy": error.remedy, "kind": type(error).__name__}
     try:
         write_durably(path, (json.dumps(problem) + "\n").encode())
         print(json.dumps(problem), file=sys.stderr, flush=True)

@@ -6,6 +6,7 @@ each epoch and within one, and writes the bundle. What is kept is the epoch with
 the last one. Nothing here depends on the number of members but who reads which rows.
 """
 
+import hashlib
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -30,7 +31,7 @@ from model.scalars import Scalars
 from model.state import Arrays, Checkpoints, Progress, State, decode, encode
 from model.threads import engine
 from schemas import arrays
-from schemas.errors import ModelError
+from schemas.errors import Diverged, WorkerError
 from schemas.flags import Part
 from schemas.records import Place
 
@@ -65,7 +66,9 @@ def train(job: TrainingJob, *, report: Report, place: Place = ALONE) -> Training
     Raises
     ------
     ModelError
-        The job cannot be done as it stands, or the loss is no longer finite.
+        The job cannot be done as it stands.
+    Diverged
+        The loss, or a weight, is no longer finite.
     StoreError
         The cube cannot be read, or a checkpoint cannot be written.
     PeerLost
@@ -125,6 +128,7 @@ class Training:
 
     def begin(self, identity: str) -> int:
         """Take up the newest checkpoint of the training `identity`; return how many epochs it holds."""
+        self._agree(identity)
         layout = self._machine.layout
         self._checkpoints = Checkpoints(
             Path(self._job.checkpoint), job=identity, layout=layout, generation=self._place.generation
@@ -139,6 +143,15 @@ class Training:
             self._report(self._started(ignored))
         self._saved = time.monotonic()
         return self.progress.epoch
+
+    def _agree(self, identity: str) -> None:
+        """Refuse to train with members who see another cube, as a file system's stale cache may show them."""
+        own, group = np.frombuffer(hashlib.sha256(identity.encode()).digest(), np.int64), self._machine.group
+        if group.sum(np.array([int(not np.array_equal(group.broadcast(own), own))]))[0]:
+            raise WorkerError(
+                "the trainers of a group do not see the same rows, labels or pixels in the cube",
+                "nothing to do: they look again; if it stays so, run `skymill verify`",
+            )
 
     def learn(self) -> bool:
         """Learn epoch after epoch; return False if the training was asked to end before it is finished."""
@@ -165,9 +178,7 @@ class Training:
         """Put the best weights back, measure them on each part, and let rank 0 write the bundle."""
         progress, job = self.progress, self._job
         if not progress.best:
-            raise ModelError(
-                f"the validation loss was never finite in {progress.epoch} epochs", self._slower()
-            )
+            raise Diverged(f"the validation loss was never finite in {progress.epoch} epochs", self._slower())
         best = _same(self._machine.group, progress.best)
         self._machine.network.set_weights(best)
         metrics: dict[str, Any] = {}
@@ -241,7 +252,7 @@ class Training:
         started = time.monotonic()
         values = self._machine.values()
         if not all(np.isfinite(value).all() for value in values):
-            raise ModelError(
+            raise Diverged(
                 f"the weights are no longer finite after {self.progress.step} steps", self._slower()
             )
         self._checkpoints.save(State(self.progress, values))
@@ -276,7 +287,7 @@ class Training:
             named = {f"{group}/{name}": value for name, value in values.items()}
             self._scalars.put(self.progress.step, named)
 
-    def _not_finite(self, loss: float, batch: Batch, bad: NDArray[np.bool_]) -> ModelError:
+    def _not_finite(self, loss: float, batch: Batch, bad: NDArray[np.bool_]) -> Diverged:
         """Name the batch and some of the rows; all members have the same loss and come here together."""
         group = self._machine.group
         found = np.zeros((group.size, _ROWS_NAMED + 1), np.int64)
@@ -285,7 +296,7 @@ class Training:
         found[group.rank, 1 : 1 + len(own[:_ROWS_NAMED])] = own[:_ROWS_NAMED] + 1
         found = group.sum(found)
         rows = np.sort(found[:, 1:][found[:, 1:] > 0] - 1)[:_ROWS_NAMED]
-        return ModelError(
+        return Diverged(
             f"the loss became {loss} in {self._where(batch.index + 1)}"
             + (f"; {found[:, 0].sum()} of its {batch.size} rows: {self._named(rows)}" if len(rows) else ""),
             self._slower() + (", or look at these rows' labels and images" if len(rows) else ""),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from model.kinds import check_kinds
 from model.metrics import DEFINITIONS
-from model.presets import load_preset
+from model.presets import Preset, load_preset
 from pipeline.ledger import Ledger
 from pipeline.mill import Mill
 from pipeline.sources.sample_sql import SampleSql
@@ -73,10 +73,29 @@ def _check_model(run_file: RunFile) -> None:
             f"set images.pixels to at least {preset.minimum_pixels}, or take another preset",
         )
     check_kinds(preset)
+    if run_file.search is None:
+        _check_passes(run_file, preset)
+
+
+def _check_passes(run_file: RunFile, preset: Preset) -> None:
+    if run_file.model.passes and not preset["network"]["dropout"]:
+        raise ModelError(
+            f"model.passes: {run_file.model.passes} Monte-Carlo passes are asked for, and preset {preset.name!r} "
+            "as it is overridden has no dropout: all of them would be the same",
+            "set model.passes to 0, or network.dropout above 0 (model.overrides, search.fields)",
+        )
 
 
 def _check_packages(run_file: RunFile) -> None:
+    """Look for what the workers need where they are of this machine; a driver need not have it."""
     backend, engine = run_file.model.backend, run_file.model.engine
+    if engine == "openvino" and backend != "tensorflow":
+        raise ModelError(
+            f"model.engine: openvino reads what tensorflow exports, and model.backend is {backend!r}",
+            'set model.engine = "auto", or model.backend = "tensorflow"',
+        )
+    if run_file.cluster.address is not None:
+        return
     if find_spec(backend) is None:
         raise ModelError(
             f"model.backend: {backend} is not installed here",
@@ -91,6 +110,8 @@ def _check_packages(run_file: RunFile) -> None:
 
 def _check_search(run_file: RunFile) -> None:
     tried = trials_of(run_file)
+    for trial in tried:
+        _check_passes(run_file, chosen_preset(run_file, trial))
     fields = {field for trial in tried for field in trial}
     if "training.epochs" in fields:
         raise ModelError(

@@ -17,6 +17,7 @@ from pipeline.sandbox.process import SandboxProcess, start
 from pipeline.stores.staging import Staging, clean, place
 from pipeline.view import View
 from schemas.config import RunFile
+from schemas.digests import digest_of
 from schemas.errors import Busy, SkymillError, SourceDown, StoreError, WorkerError
 from schemas.records import Receipt, Unit
 
@@ -29,6 +30,10 @@ Arguments = Callable[[Unit, Staging], dict[str, object]]
 
 class GroupWatch(Protocol):
     """What a stage has to say to the groups that work on its units, and hears of them."""
+
+    @property
+    def growable(self) -> bool:
+        """Whether a group is worth beginning anew when more workers are there."""
 
     def first_generation(self, unit: Unit) -> int:
         """Return a number that no generation of a unit's group has had, nor a later one."""
@@ -324,10 +329,12 @@ class _GroupHopper(_Hopper):
 
     def _group_tasks(self, todo: deque[Unit]) -> Iterator[GroupTask]:
         run_file = self._mill.run_file
+        # the scheduler may be shared with a run of the same name
+        home = digest_of({"folder": run_file.folder})[:8]
         while todo:
             unit = todo.popleft()
             attempt, arguments = self._begin(unit)
-            key = f"{run_file.name}-{unit.stage}-{unit.key}"
+            key = f"{run_file.name}-{home}-{unit.stage}-{unit.key}"
             self._out[key] = unit
             yield GroupTask(
                 key,
@@ -336,4 +343,6 @@ class _GroupHopper(_Hopper):
                 attempt,
                 attempts=run_file.cluster.attempts,
                 first_generation=self._watch.first_generation(unit),
+                growable=self._watch.growable,
+                deadline_s=run_file.training.deadline_s,
             )

@@ -152,15 +152,16 @@ def read_progress(folder: Path) -> Progress | None:
 
     The newest generation counts; until it has begun, what the one before has said.
     """
-    files = sorted(folder.glob("generation-*/progress-0.jsonl"))[-2:]
+    said = [each / "progress-0.jsonl" for each in _inside(folder, "generation-*")]
+    files = [file for file in said if math.isfinite(_written(file))][-2:]
     if not files:
         return None
     found = Progress(name=_name(files[-1].with_name("job-0.json")) or folder.name)
     for file in files:
         for event in read_events(file):
             found = found.follow(event)
-    durable = [path.stat().st_mtime for path in folder.glob("checkpoint-*.skt")]
-    return replace(found, generation=last_generation(folder), durable=max(durable, default=math.nan))
+    durable = max(map(_written, _inside(folder, "checkpoint-*.skt")), default=math.nan)
+    return replace(found, generation=last_generation(folder), durable=durable)
 
 
 def last_generation(folder: Path) -> int:
@@ -171,18 +172,14 @@ def last_generation(folder: Path) -> int:
     >>> last_generation(Path("nowhere"))
     0
     """
-    names = [path.name for path in folder.glob("*")]
+    names = [path.name for path in _inside(folder, "*")]
     found = [re.match(r"(?:generation|checkpoint)-(\d+)", name) for name in names]
     return max((int(match[1]) for match in found if match), default=0)
 
 
 def read_events(path: Path) -> list[dict[str, Any]]:
     """Return what a trainer has written; a line that is still being written is left out."""
-    try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return []
-    return [event for event in map(_event, lines) if event]
+    return [event for event in map(_event, _text(path).splitlines()) if event]
 
 
 def trainings_under_way(folder: Path) -> list[Progress]:
@@ -190,7 +187,7 @@ def trainings_under_way(folder: Path) -> list[Progress]:
     found = [
         progress
         for name in FOLDERS
-        for path in sorted((folder / name).glob("*"))
+        for path in _inside(folder / name, "*")
         if (progress := read_progress(path)) is not None and not progress.ended
     ]
     return sorted(found, key=lambda progress: progress.name)
@@ -198,9 +195,33 @@ def trainings_under_way(folder: Path) -> list[Progress]:
 
 def _name(job: Path) -> str:
     """Return the unit's name, which a trainer's job has in its provenance."""
-    found = _event(job.read_text(encoding="utf-8")) if job.exists() else {}
+    found = _event(_text(job))
     provenance = found.get("job", found).get("provenance", {})
     return str(provenance.get("unit", ""))
+
+
+def _inside(folder: Path, pattern: str) -> list[Path]:
+    """Return what lies in a folder, in order; nothing where it vanishes meanwhile or cannot be read."""
+    try:
+        return sorted(folder.glob(pattern))
+    except OSError:
+        return []
+
+
+def _written(path: Path) -> float:
+    """Return when a file was written [unix time], or -inf where it is gone."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return -math.inf
+
+
+def _text(path: Path) -> str:
+    """Return what a file says; nothing where it is gone or cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
 
 
 def _event(line: str) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from pipeline.stores.staging import Staging, clean
 from schemas.arrays import FEATURE_PREFIX
 from schemas.config import RunFile
 from schemas.digests import digest_of
-from schemas.errors import ModelError, PlanError, SkymillError
+from schemas.errors import Diverged, ModelError, PlanError, SkymillError
 from schemas.records import Receipt, Unit
 
 WORK = "pipeline.stages.train:train_member"
@@ -126,7 +126,7 @@ def train(
     mill: Mill, rows: Receipt, fetched: Mapping[str, Receipt], tried: Mapping[str, Receipt]
 ) -> dict[str, Receipt]:
     """Train the network, or each member of the ensemble, with the overrides of the best trial if there are any."""
-    overrides = tried[best_trial(tried)].facts["trial"] if tried else {}
+    overrides = _best_overrides(mill, tried)
     preset = chosen_preset(mill.run_file, overrides)
     wanted = units.train_units(mill.run_file, rows, fetched, preset=preset.as_dict())
     home = mill.folder / "training"
@@ -141,6 +141,17 @@ def train(
     for folder in _others(home, wanted):
         clean(folder)
     return done
+
+
+def _best_overrides(mill: Mill, tried: Mapping[str, Receipt]) -> dict[str, Any]:
+    if not tried:
+        return {}
+    try:
+        found: dict[str, Any] = tried[best_trial(tried)].facts["trial"]
+    except ModelError:
+        mill.ledger.reset("search", tried)  # the next run tries them again
+        raise
+    return found
 
 
 def _job(
@@ -200,6 +211,11 @@ class _Watch:
         self._given = given
         self._progress: dict[str, Progress] = {}
 
+    @property
+    def growable(self) -> bool:
+        """Trials are short, and other backends train on one worker: they gain nothing by more."""
+        return self._given is None and self._mill.run_file.model.backend == "tensorflow"
+
     def first_generation(self, unit: Unit) -> int:
         """Return the number after that of the newest generation that left something in the unit's folder."""
         return last_generation(self._home / unit.arguments["weights"]) + 1
@@ -225,7 +241,7 @@ class _Watch:
     def excuse(self, unit: Unit, error: SkymillError) -> Receipt | None:
         """Let a trial fail by its own values: it has no validation loss, which is an answer too."""
         self._progress.pop(unit.key, None)
-        if self._given is None or not isinstance(error, ModelError):
+        if self._given is None or not isinstance(error, Diverged):
             return None
         facts = {"trial": dict(self._given[unit.key]), "val_loss": None, "error": error.message}
         return Receipt(rows=0, bytes=0, seconds=0.0, digest=unit.inputs, facts=facts, worker=whoami())

@@ -11,6 +11,7 @@
     ├── DatabaseError       exit 6   Postgres refused
     │   └── DatabaseDown    exit 75  Postgres does not answer; run again
     ├── ModelError          exit 7   a preset, network, or training went wrong
+    │   └── Diverged        exit 7   a loss or weights are no longer finite
     ├── WorkerError         exit 8   a task failed more often than allowed
     │   └── PeerLost        exit 8   a trainer ended because another of its group did
     └── Busy                exit 9   another driver works on this run
@@ -87,6 +88,10 @@ class ModelError(SkymillError):
     """A preset, a network or its training went wrong."""
 
     exit_code = 7
+
+
+class Diverged(ModelError):
+    """A training came to a loss or to weights that are not finite: by its own values, whatever the machine."""
 
 
 class WorkerError(SkymillError):

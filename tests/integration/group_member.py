@@ -7,6 +7,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from distributed import Worker, get_worker
+from distributed.core import Status
+
 import schemas.errors
 from schemas.errors import PeerLost
 from schemas.records import Place
@@ -20,13 +23,17 @@ def keep_step(
     tell: Any,
     stopped: Any,
     fails: dict[int, str] | None = None,
+    bad: dict[str, str] | None = None,
     every: int = 5,
     step_s: float = 0.02,
 ) -> Any:
     """Make `steps` steps with all peers; rank 0 notes each `every` of them, and goes on from there.
 
-    ``fails`` names the error that a rank raises after its first step.
+    ``fails`` names the error that a rank raises after its first step, ``bad`` the one that a member on a worker
+    raises at once.
     """
+    if bad and (kind := bad.get(get_worker().address)):
+        raise getattr(schemas.errors, kind)("a bad worker", "mend it")
     home = Path(folder)
     home.mkdir(parents=True, exist_ok=True)
     with (home / "members").open("a") as file:
@@ -73,6 +80,26 @@ def be_deaf(*, folder: str, place: Place, tell: Any, stopped: Any) -> int:
     while not deaf.exists():
         time.sleep(0.02)
     raise schemas.errors.WorkerError("rank 0 failed")
+
+
+def be_mute(*, place: Place, tell: Any, stopped: Any) -> int:
+    """Have rank 1 say nothing in the first generation, while the others go on speaking."""
+    while place.generation == 1 and not stopped():
+        if place.rank != 1:
+            tell({"event": "step"})
+        time.sleep(0.05)
+    return place.size
+
+
+def wait_for(path: str) -> None:
+    """Keep a worker busy until there is such a file."""
+    while not Path(path).exists():
+        time.sleep(0.02)
+
+
+def set_status(status: str, dask_worker: Worker) -> None:
+    """Pause a worker, as too little memory does, or have it run again."""
+    dask_worker.status = Status[status]
 
 
 def _meet(place: Place, stopped: Any) -> list[socket.socket]:

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +17,36 @@ import psutil
 import pytest
 from distributed import LocalCluster
 
+from cluster.errands import Errands
+from cluster.generation import Generation, Hub, Verdict
 from cluster.groups import GroupTask, Limits, run_groups
+from cluster.members import Membership, be_member
+from cluster.roster import Roster
 from cluster.session import DaskSession
+from cluster.tells import heard
 from cluster.work import Outcome
 from schemas.config import Cluster
-from schemas.errors import ModelError, WorkerError
+from schemas.errors import ModelError, StoreError, WorkerError
+from schemas.records import Place
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from group_member import set_status, wait_for
 
 HERE = Path(__file__).parent
 QUICK = Limits(
-    grace_s=0.0, words_s=0.5, ping_every_s=1.0, silent_s=3.0, alarmed_s=2.0, end_s=1.5, seat_s=6.0, busy_s=1.0
+    grace_s=0.0,
+    words_s=0.5,
+    ping_every_s=1.0,
+    silent_s=3.0,
+    alarmed_s=2.0,
+    end_s=1.5,
+    seat_s=6.0,
+    busy_s=1.0,
+    grow_after_s=0.0,
+    settle_s=0.0,
 )
-KEEP_STEP, BE_DEAF = "group_member:keep_step", "group_member:be_deaf"
+KEEP_STEP, BE_DEAF, BE_MUTE = (f"group_member:{name}" for name in ("keep_step", "be_deaf", "be_mute"))
 
 
 @contextmanager
@@ -76,6 +96,8 @@ def workers(
         cluster.scheduler_address,
         "--nthreads",
         "1",
+        "--memory-limit",
+        "0",
     ]
     if "--nanny" not in options:
         options = (*options, "--no-nanny")
@@ -117,7 +139,7 @@ def until(true: Callable[[], Any], within_s: float = 30.0) -> None:
 
 
 def steps(folder: Path, count: int, key: str = "group", **more: Any) -> GroupTask:
-    settings = {name: more.pop(name) for name in ("attempts", "first_generation") if name in more}
+    settings = {name: more.pop(name) for name in ("attempts", "first_generation", "growable") if name in more}
     return GroupTask(key, KEEP_STEP, {"folder": str(folder / key), "steps": count, **more}, **settings)
 
 
@@ -242,22 +264,51 @@ def test_an_error_with_a_remedy_ends_the_task_though_a_peer_spoke_first(three: D
     drive = Drive(three, tasks)
     (outcome,) = drive.end()
     assert isinstance(outcome.error, ModelError) and outcome.error.remedy == "mend it"
+    assert [event["members"] for event in drive.heard("generation")] == [3, 2]
+
+
+def test_an_error_that_all_members_meet_ends_the_task_at_once(three: DaskSession, tmp_path: Path):
+    drive = Drive(three, [steps(tmp_path, 20, fails=dict.fromkeys(range(3), "ModelError"))])
+    (outcome,) = drive.end()
+    assert isinstance(outcome.error, ModelError)
     assert len(drive.heard("generation")) == 1
+
+
+def test_a_full_disk_of_rank_0_costs_one_generation_more(three: DaskSession, tmp_path: Path):
+    drive = Drive(three, [steps(tmp_path, 20, fails={0: "StoreError"})])
+    (outcome,) = drive.end()
+    assert isinstance(outcome.error, StoreError)
+    assert len(drive.heard("generation")) == 2
+
+
+@pytest.mark.parametrize("kind", ["WorkerError", "StoreError"])
+def test_a_worker_whose_members_fail_is_left_out(three: DaskSession, tmp_path: Path, kind: str):
+    bad = next(iter(three.client.nthreads()))
+    drive = Drive(
+        three,
+        [steps(tmp_path, 40, bad={bad: kind}, attempts=2)],
+        replace(QUICK, bar_s=0.5),
+    )
+    (outcome,) = drive.end()
+    assert outcome.error is None and outcome.value.last == 40
+    sizes = [event["members"] for event in drive.heard("generation")]
+    assert sizes[:2] == [3, 2] and bad in drive.heard("generation")[1]["why"]
 
 
 def test_generations_without_a_new_step_are_bounded_and_progress_renews_them(
     three: DaskSession, tmp_path: Path
 ):
-    stuck = Drive(three, [steps(tmp_path, 20, fails={1: "WorkerError"}, attempts=3)])
+    stuck = Drive(three, [steps(tmp_path, 20, fails={1: "WorkerError"}, attempts=2)])
     (outcome,) = stuck.end()
     assert isinstance(outcome.error, WorkerError)
     assert (
-        "given up after 3 generations" in outcome.error.message and "rank 1 failed" in outcome.error.message
+        "given up after 2 generations" in outcome.error.message and "rank 1 failed" in outcome.error.message
     )
-    assert len(stuck.heard("generation")) == 3
+    assert len(stuck.heard("generation")) == 2
     slow = Drive(
         three,
         [steps(tmp_path, 7, key="slow", fails={1: "WorkerError"}, attempts=2, every=1)],
+        replace(QUICK, bar_s=0.0),
     )
     (outcome,) = slow.end()
     assert outcome.value.last == 7 and len(slow.heard("generation")) > 2
@@ -349,7 +400,7 @@ def test_a_nannys_replacement_is_waited_for(nannied: DaskSession, tmp_path: Path
 
 def test_a_member_that_does_not_end_costs_its_worker_and_no_more(nannied: DaskSession, tmp_path: Path):
     nannied.client.wait_for_workers(2, timeout=30)
-    drive = Drive(nannied, [GroupTask("deaf", BE_DEAF, {"folder": str(tmp_path)})])
+    drive = Drive(nannied, [GroupTask("deaf", BE_DEAF, {"folder": str(tmp_path)})], replace(QUICK, bar_s=0.1))
     (outcome,) = drive.end()
     assert outcome.value == 1  # the other member
     deaf = drive.pid(1, 1)
@@ -365,3 +416,106 @@ def test_without_workers_it_waits_and_in_the_end_gives_up(scheduler, tmp_path: P
         with pytest.raises(WorkerError, match="no Dask worker was there"):
             drive.end()
     assert len(said) == 1
+
+
+def test_paused_workers_have_no_room_and_the_user_hears_of_it(three: DaskSession, tmp_path: Path):
+    said: list[str] = []
+    with DaskSession(
+        Cluster(address=three.client.scheduler.address),
+        scratch=tmp_path,
+        say=said.append,
+        warn_after_s=0.5,
+        give_up_after_s=2.0,
+    ) as impatient:
+        three.client.run(set_status, "paused")
+        try:
+            with pytest.raises(WorkerError, match="no worker had room for a trainer"):
+                Drive(impatient, [steps(tmp_path, 5)]).end(within_s=15)
+        finally:
+            three.client.run(set_status, "running")
+    assert len(said) == 1 and "no worker has room for a trainer" in said[0]
+    assert not (tmp_path / "group").exists()
+
+
+def test_a_generation_with_a_member_that_does_not_begin_is_ended(three: DaskSession, tmp_path: Path):
+    errands, limits = Errands(three.client), replace(QUICK, begin_s=1.0)
+    roster = Roster(errands, limits)
+    hub = Hub(errands, roster, limits, "nonce", lambda *_: None, three.scheduler_answers)
+    works, waits, _ = three.client.nthreads()
+    roster.update([works, waits], time.monotonic())
+    three.client.run(set_status, "paused", workers=[waits])
+    try:
+        seats = {works: "127.0.0.1:0", waits: "127.0.0.1:0"}
+        generation = Generation(steps(tmp_path, 5), 1, seats=seats, devices=dict.fromkeys(seats), hub=hub)
+        verdicts: list[Verdict | None] = []
+
+        def judged() -> Verdict | None:
+            for event in heard(three.client):
+                generation.hear(event["rank"])
+            verdicts.append(generation.judge(time.monotonic()))
+            return verdicts[-1]
+
+        until(judged, within_s=10)
+        generation.dismiss("it is over")
+        until(lambda: generation.dismissed)
+        generation.close()
+    finally:
+        three.client.run(set_status, "running", workers=[waits])
+    verdict = verdicts[-1]
+    assert verdict is not None and verdict.unbegun == (waits,) and not verdict.failed
+
+
+def test_two_drivers_that_take_the_same_seats_both_come_to_their_end(three: DaskSession, tmp_path: Path):
+    with DaskSession(Cluster(address=three.client.scheduler.address), scratch=tmp_path) as other:
+        drives = [
+            Drive(session_, [steps(tmp_path, 10, key=key)], replace(QUICK, begin_s=1.0))
+            for key, session_ in (("one", three), ("two", other))
+        ]
+        outcomes = [outcome for drive in drives for outcome in drive.end()]
+    assert [outcome.value.last for outcome in outcomes] == [10, 10]
+
+
+def test_a_member_that_is_never_heard_again_is_left_out(three: DaskSession):
+    drive = Drive(three, [GroupTask("mute", BE_MUTE)], replace(QUICK, mute_s=1.0))
+    (outcome,) = drive.end()
+    assert outcome.value == 2
+    assert "member 1" in drive.heard("generation")[1]["why"]
+
+
+def test_a_group_that_cannot_grow_is_not_asked_to(three: DaskSession, tmp_path: Path):
+    tasks = [steps(tmp_path, 5, key="short"), steps(tmp_path, 150, key="long", growable=False)]
+    assert len(Drive(three, tasks).end()) == 2
+    assert not list((tmp_path / "long").glob("regroup-*"))
+
+
+def test_a_busy_worker_keeps_no_idle_one_out_and_a_young_generation_is_let_be(scheduler, tmp_path: Path):
+    enough = tmp_path / "group" / "enough"
+    limits = replace(QUICK, grow_after_s=2.5)
+    with workers(scheduler, tmp_path, 2), session(scheduler, tmp_path, 2) as dask_session:
+        busy = next(iter(dask_session.client.nthreads()))
+        task = dask_session.client.submit(wait_for, str(enough), workers=[busy])
+        until(lambda: any(dask_session.client.processing([busy]).values()))
+        drive = Drive(dask_session, [steps(tmp_path, 10**6)], limits)
+        until(lambda: drive.heard("checkpoint"))
+        with workers(scheduler, tmp_path, 1):
+            until(lambda: drive.heard("checkpoint", generation=2))
+            enough.touch()
+            drive.end()
+        task.release()
+    first, second, *_ = drive.heard("generation")
+    assert (first["members"], second["members"]) == (1, 2)
+    assert second["at"] - first["at"] >= 2.5
+
+
+def test_a_cancelled_member_of_a_worker_that_wakes_up_starts_nothing(scheduler, tmp_path: Path):
+    with workers(scheduler, tmp_path, 1) as (process,), session(scheduler, tmp_path, 1) as dask_session:
+        client, task = dask_session.client, steps(tmp_path, 5)
+        membership = Membership(task.key, "nonce", client.id, Place(0, ("127.0.0.1:0",), 1, None))
+        os.kill(process.pid, signal.SIGSTOP)
+        future = client.submit(be_member, task.work, task.arguments, membership, key=membership.name)
+        until(lambda: any(client.processing().values()))
+        future.cancel(force=True)
+        until(lambda: not any(client.processing().values()))
+        os.kill(process.pid, signal.SIGCONT)
+        assert client.submit(len, "abc").result(timeout=30) == 3
+    assert not (tmp_path / "group").exists()

@@ -1,6 +1,7 @@
 """The loop that all stages turn in, with a real ledger and a real worker."""
 
 import dataclasses
+from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,8 +9,9 @@ from typing import Any
 import pytest
 
 from pipeline.ledger import Ledger
-from pipeline.mill import Mill
+from pipeline.mill import Mill, _GroupHopper
 from pipeline.stores.staging import Staging
+from pipeline.training import _Watch, train
 from pipeline.view import open_view
 from schemas.config import RunFile
 from schemas.errors import Busy, ModelError, SkymillError, StoreError, WorkerError
@@ -99,6 +101,8 @@ def learn(number, place, tell, stopped):
 class Listener:
     """A stage's side of its groups: it hears, and excuses what it is told to."""
 
+    growable = False
+
     def __init__(self, *, excused: bool) -> None:
         self.heard: list[tuple[str, int]] = []
         self._excused = excused
@@ -140,3 +144,44 @@ def test_units_of_groups_are_kept_excused_or_failed_each_by_itself(
     assert [kept[key].digest for key in sorted(kept)] == ["d0", "d1", "d2"]
     assert kept["trial/002"].facts == {"at": 7}
     assert set(again.heard) == {("trial/001", 1)}, "what was done is not done again"
+
+
+def test_two_runs_of_one_name_have_groups_of_their_own_on_one_scheduler(mill: Mill, tmp_path: Path):
+    other = mill.run_file.model_copy(update={"output": str(tmp_path / "other")})
+    unit = Unit("train", "model", "i1")
+    mill.ledger.todo([unit])
+
+    def key(run_file: RunFile) -> str:
+        same = Mill(run_file, dsn=mill.dsn, ledger=mill.ledger, view=mill.view)
+        hopper = _GroupHopper(same, "group_work:learn", lambda unit, staging: {}, Listener(excused=False))
+        (task,) = hopper._group_tasks(deque([unit]))
+        return task.key
+
+    assert key(mill.run_file) == key(mill.run_file) != key(other)
+
+
+@pytest.mark.parametrize(
+    ("backend", "given", "growable"),
+    [("tensorflow", None, True), ("tensorflow", {"trial/000": {}}, False), ("jax", None, False)],
+)
+def test_only_what_gains_by_more_workers_is_begun_anew_for_them(
+    mill: Mill, tmp_path: Path, backend: str, given: dict[str, dict[str, Any]] | None, growable: bool
+):
+    model = mill.run_file.model.model_copy(update={"backend": backend})
+    mill.run_file = mill.run_file.model_copy(update={"model": model})
+    unit = Unit("train", "model", "i1", {"weights": "w"})
+    mill.ledger.todo([unit])
+    hopper = _GroupHopper(mill, "a:b", lambda unit, staging: {}, _Watch(mill, tmp_path, given=given))
+    (task,) = hopper._group_tasks(deque([unit]))
+    assert (task.growable, task.deadline_s) == (growable, mill.run_file.training.deadline_s)
+
+
+def test_a_search_of_which_no_trial_came_to_an_end_is_tried_again(mill: Mill):
+    unit = Unit("search", "trial/000", "i1")
+    facts = {"trial": {}, "val_loss": None, "error": "the loss became nan"}
+    mill.ledger.todo([unit])
+    mill.ledger.accept(unit, mill.ledger.begin(unit), dataclasses.replace(RECEIPT, facts=facts))
+    tried = {key: receipt for key, (_, receipt) in mill.ledger.receipts("search").items()}
+    with pytest.raises(ModelError, match="none of 1 trials"):
+        train(mill, RECEIPT, {}, tried)
+    assert mill.ledger.todo([unit]) == [unit]

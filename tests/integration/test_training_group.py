@@ -15,10 +15,13 @@ import zarr
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from trainers import toy, train_in_groups
+from trainers import SKY, real_sky, toy, train_in_groups
 
 LOSS, WEIGHTS = 2e-5, 2e-5
 """Largest relative difference of a loss, and largest difference of a weight; the weights are of the order of 1."""
+
+SHIPPED = 1e-4
+"""Largest relative difference of a loss of the preset `light` as it is shipped, with AdamW; 1e-6 is usual."""
 
 DESCENT = {"optimizer.kind": "sgd", "optimizer.momentum": 0.0, "optimizer.schedule": "constant"}
 CONVOLUTIONAL = {
@@ -43,6 +46,7 @@ GROUPS = [
     ("small blocks", 2),
     ("small blocks", 3),
     ("radial", 3),
+    ("in pieces", 2),
 ]
 WRONG = {
     "the loss divided by half the batch": {"optimizer.learning_rate": 0.01, "network.l2": 0.05},
@@ -73,6 +77,14 @@ def said(tmp_path_factory, write_cube):
     for precision in ("mixed_bfloat16", "mixed_float16"):
         mixed = {**CONVOLUTIONAL, "training.precision": precision}
         cases[precision] = {**plain, "overrides": mixed, "sizes": (2,)}
+    pieces = {**CONVOLUTIONAL, "training.accumulate": 3}
+    cases["in pieces"] = {**plain, "overrides": pieces, "sizes": (1, 2)}
+    if SKY.is_dir():
+        images, z = real_sky(250)
+        sky = {"cube": write_cube(folder / "sky.zarr", images, label=z), "epochs": 2, "batch": None}
+        cases["real sky"] = {**sky, "overrides": {}, "sizes": (1, 2, 3, 4)}
+        twice = {"optimizer.learning_rate": 4e-3}
+        cases["real sky, twice the gradient"] = {**sky, "overrides": twice, "sizes": (1,)}
     for name, changed in WRONG.items():
         cases[name] = {**plain, "overrides": {**CONVOLUTIONAL, **changed}, "sizes": (1,)}
     return train_in_groups(folder, cases, (4, 1, 3, 2))
@@ -108,6 +120,18 @@ def test_all_members_end_with_the_same_bits_and_the_same_history(said, case, siz
     for other in others:
         assert other["history"] == first["history"]
         assert all(np.array_equal(a, b) for a, b in zip(first["weights"], other["weights"], strict=True))
+
+
+@pytest.mark.skipif(not SKY.is_dir(), reason=f"{SKY} is not there; SKYMILL_SHARED names what holds real/")
+@pytest.mark.parametrize("size", [2, 3, 4])
+def test_a_group_of_any_size_learns_the_real_sky_as_one_process_does(said, size):
+    one, many = (curves(said["real sky", count][0]) for count in (1, size))
+    assert np.abs(many / one - 1).max() < SHIPPED
+    assert one[-1, 0] < one[0, 0]
+    histories = [each["history"] for each in said["real sky", size]]
+    assert all(history == histories[0] for history in histories)
+    wrong = curves(said["real sky, twice the gradient", 1][0])
+    assert np.abs(wrong / one - 1).max() > 10 * SHIPPED
 
 
 def test_another_block_size_is_another_order(said):

@@ -21,7 +21,7 @@ from schemas.records import Place
 NOTICED_S = 20
 """Most seconds until a member says that it has lost another one."""
 
-EPOCHS, BATCHES = 5, 45
+EPOCHS, BATCHES = 3, 45
 DESCENT = {"optimizer.kind": "sgd", "optimizer.momentum": 0.0, "optimizer.schedule": "constant"}
 
 

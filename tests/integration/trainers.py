@@ -4,6 +4,7 @@ A process joins one group in its life, but a group may learn one thing after ano
 costs one start of the libraries a member.
 """
 
+import csv
 import json
 import os
 import socket
@@ -16,7 +17,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
+SHARED = Path(os.environ.get("SKYMILL_SHARED", Path(__file__).parents[3] / "shared"))
+SKY = SHARED / "real" / "sdss-photoz"
 SMALL = {"network.hidden": [16], "network.members": 2, "network.rings": 6, "head.bins": 40}
 
 
@@ -30,6 +34,21 @@ def toy(rows=300, pixels=24):
     colour = np.stack([np.ones(rows), 1 - z, 1 - 2.5 * z], -1)
     image = light[..., None] * colour[:, None, None] * 220 + random.uniform(0, 8, (rows, pixels, pixels, 3))
     return image.astype("u1"), z
+
+
+def real_sky(count):
+    """Cutouts of the recorded sky, brought to 64 pixels, and the redshifts of its first galaxies that have one."""
+    places = {(row["ra"], row["dec"]): row["file"] for row in _rows("cutouts")}
+    labelled = [row for row in _rows("specobj") if (row["ra"], row["dec"]) in places][:count]
+    assert len(labelled) == count
+    files = (SKY / "jpeg" / places[row["ra"], row["dec"]] for row in labelled)
+    images = np.stack([np.asarray(Image.open(file).convert("RGB").resize((64, 64))) for file in files])
+    return images.astype("u1"), np.array([float(row["z"]) for row in labelled], "f4")
+
+
+def _rows(name):
+    with (SKY / f"{name}.csv").open() as file:
+        return list(csv.DictReader(file))
 
 
 def small_job(folder, cube, **changed):

@@ -1,10 +1,12 @@
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.members import Seat, devices
+from cluster.members import Seat, _free_port, devices
 from cluster.roster import allot, spread
+from schemas.errors import WorkerError
 
 
 def test_a_host_with_gpus_has_one_member_a_gpu_in_order():
@@ -37,6 +39,13 @@ def test_gpus_are_counted_by_the_drivers_files_where_nothing_else_is_said(tmp_pa
     assert devices(folder=tmp_path) == ("0", "1")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5")
     assert devices(folder=tmp_path) == ("5",)
+
+
+def test_a_host_without_a_free_port_is_told_with_a_remedy():
+    nowhere = "192.0.2.1"  # kept for documentation (RFC 5737): no port of it can be bound
+    with pytest.raises(WorkerError, match=f"no free port on {nowhere}") as caught:
+        _free_port(nowhere)
+    assert "ip_local_port_range" in caught.value.remedy
 
 
 @given(st.integers(0, 50), st.integers(1, 20))

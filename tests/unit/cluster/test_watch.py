@@ -1,6 +1,6 @@
 import pytest
 
-from cluster.watch import Watch
+from cluster.watch import NO_ROOM, Watch
 from schemas.errors import WorkerError
 
 
@@ -24,6 +24,18 @@ def test_a_spell_without_workers_ends_the_run_after_the_time_allowed():
     watch.see(0)
     now[0] = 600.0
     with pytest.raises(WorkerError, match="no Dask worker was there for 600 s"):
+        watch.see(0)
+
+
+def test_a_lack_of_room_is_told_in_other_words():
+    said: list[str] = []
+    now = [0.0]
+    watch = Watch(said.append, NO_ROOM, clock=lambda: now[0])
+    for now[0] in (0.0, 31.0, 40.0):
+        watch.see(0)
+    assert len(said) == 1 and said[0].startswith("no worker has room for a trainer for 31 s")
+    now[0] = 600.0
+    with pytest.raises(WorkerError, match="no worker had room for a trainer for 600 s"):
         watch.see(0)
 
 

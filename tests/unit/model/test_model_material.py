@@ -162,7 +162,7 @@ def test_a_batch_of_nothing_is_refused(cube):
 
 
 def test_more_workers_than_training_rows_are_refused(cube):
-    assert "cluster.workers to at most 30" in _refused("30 training rows for 31 workers", cube(), members=31)
+    assert "at most 30 workers" in _refused("30 training rows for 31 workers", cube(), members=31)
     assert _gather(cube(), members=30)
 
 

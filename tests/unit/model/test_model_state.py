@@ -147,8 +147,10 @@ for kill in range(100):
     assert (state.variables[0] == state.progress.step).all()
     assert state.progress.step >= seen, (kill, state.progress.step, seen)
     seen = state.progress.step
-    assert len(list(folder.glob("*.skt"))) <= 3, sorted(folder.iterdir())
-print(seen, len(list(folder.glob(".*.tmp"))))
+checkpoints = Checkpoints(folder, job="j", layout=LAYOUT, generation=100)
+state, _ = checkpoints.load()
+checkpoints.save(State(Progress(step=seen + 1), state.variables))
+print(seen, len(list(folder.glob(".*.tmp"))), len(list(folder.glob("*.skt"))))
 """
 
 
@@ -156,9 +158,10 @@ def test_a_hundred_kills_at_any_moment_never_leave_a_folder_that_cannot_be_loade
     command = [sys.executable, "-c", SAVE_UNTIL_KILLED, str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    steps, torn = map(int, done.stdout.split())
+    steps, torn, left = map(int, done.stdout.split())
     assert steps > 20  # it did save
     assert torn > 0  # and was killed while it did
+    assert left == 2  # what killed processes had no time to remove is gone
 
 
 def test_the_variables_of_a_network_have_the_same_names_each_time_it_is_built():
@@ -177,7 +180,13 @@ def test_the_variables_of_a_network_have_the_same_names_each_time_it_is_built():
 def test_a_training_ends_after_its_epochs_or_when_it_no_longer_gets_better():
     preset = load_preset("light", {"training.epochs": 10, "training.patience": 3})
     states = [(0, 0), (2, 2), (5, 3), (6, 3), (10, 10)]
-    assert [finished(Progress(e, b), preset) for e, b in states] == [False, False, False, True, True]
+    assert [finished(Progress(e, best_epoch=b), preset) for e, b in states] == [
+        False,
+        False,
+        False,
+        True,
+        True,
+    ]
 
 
 def test_a_cosine_ends_at_zero_and_a_constant_stays():
@@ -226,7 +235,6 @@ def test_a_training_with_another_version_of_keras_is_another_training():
     assert digests[0] == digests[1] != digests[2]
 
 
-def test_the_state_to_be_saved_includes_the_generators_of_dropout():
+def test_no_generator_of_dropout_has_a_state_that_a_checkpoint_would_have_to_hold():
     network = build_network(load_preset("light"), Geometry(32, ("i", "r", "g"), 0.4), seed=1)
-    kept = {variable.path for variable in network.variables}
-    assert sum("seed_generator" in path for path in kept) == 8
+    assert not [variable.path for variable in network.variables if "seed" in variable.path]

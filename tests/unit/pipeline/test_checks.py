@@ -115,6 +115,45 @@ def test_a_package_that_is_not_there_is_named_with_its_installation(
     assert f"pip install {package}" in caught.value.remedy
 
 
+def test_a_driver_need_not_have_what_the_workers_of_a_cluster_have(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(checks, "find_spec", lambda name: None)
+    check(run_file(model={"engine": "openvino"}, cluster={"address": "tcp://10.0.0.1:8786"}))
+    with pytest.raises(ModelError, match="tensorflow is not installed"):
+        check(run_file())
+
+
+def test_openvino_does_not_read_what_other_backends_learn():
+    with pytest.raises(ModelError, match="openvino reads what tensorflow exports") as caught:
+        check(run_file(model={"engine": "openvino", "backend": "jax"}))
+    assert "model.engine" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("model", "fields"),
+    [
+        ({"preset": "menko", "passes": 8}, None),
+        ({"passes": 8, "overrides": {"network.dropout": 0.0}}, None),
+        ({"passes": 8}, {"network.dropout": [0.1, 0.0]}),
+        ({"preset": "menko", "passes": 8}, {"training.batch": [16, 32]}),
+    ],
+)
+def test_passes_that_would_all_be_the_same_are_refused(
+    model: dict[str, object], fields: dict[str, object] | None
+):
+    search = {"kind": "grid", "fields": fields} if fields else None
+    images = {"pixels": 64}
+    with pytest.raises(ModelError, match="8 Monte-Carlo passes") as caught:
+        check(run_file(model=model, search=search, images=images))
+    assert "network.dropout" in caught.value.remedy
+    check(run_file(model={**model, "passes": 0}, search=search, images=images))
+
+
+def test_passes_may_have_their_dropout_from_every_trial():
+    fields = {"network.dropout": [0.1, 0.2]}
+    model = {"preset": "menko", "passes": 8}
+    check(run_file(model=model, search={"kind": "grid", "fields": fields}, images={"pixels": 64}))
+
+
 def rows(train: int) -> dict[str, Receipt]:
     facts = {"splits": {"train": train, "validation": 9}, "labelled": train + 9, "features": ["feature_zErr"]}
     return {"spectro": Receipt(train + 9, 0, 0.0, "r", facts=facts)}

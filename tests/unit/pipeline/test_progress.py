@@ -2,6 +2,9 @@
 
 import json
 import math
+import shutil
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -108,3 +111,33 @@ def test_only_trainings_that_have_not_ended_are_under_way(tmp_path: Path):
     write(tmp_path / "search" / "cc", START, STEP, unit="search trial/003")
     names = [progress.name for progress in trainings_under_way(tmp_path)]
     assert names == ["search trial/003", "train model/01"]
+
+
+def test_what_vanishes_while_it_is_looked_at_is_no_fault(tmp_path: Path):
+    """The driver of the run, and rank 0 of a training, remove what they need no more."""
+    training, ended = tmp_path / "training" / "a", threading.Event()
+
+    def keep_changing() -> None:
+        while not ended.is_set():
+            write(training, START, STEP)
+            (training / "checkpoint-0001-00000052.skt").touch()
+            shutil.rmtree(training if time.time_ns() % 2 else tmp_path / "training")
+
+    thread = threading.Thread(target=keep_changing)
+    thread.start()
+    try:
+        deadline = time.monotonic() + 1.0
+        seen = {len(trainings_under_way(tmp_path)) for _ in iter(lambda: time.monotonic() < deadline, False)}
+    finally:
+        ended.set()
+        thread.join()
+    assert seen == {0, 1}
+
+
+def test_bytes_that_are_no_text_do_not_hide_the_rest(tmp_path: Path):
+    folder = write(tmp_path / "training" / "a", START, STEP)
+    (folder / "generation-0001" / "job-0.json").write_bytes(b"\xff\xfe{")
+    with (folder / "generation-0001" / "progress-0.jsonl").open("ab") as file:
+        file.write(b"\xff\xfe\n")
+    (found,) = trainings_under_way(tmp_path)
+    assert (found.name, found.batch) == ("a", 12)

@@ -1,13 +1,15 @@
 """Which trials there are, which is the best, and which column weighs the rows."""
 
 import math
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from pipeline.training import best_trial, trials_of, weight_column
+from pipeline.training import _Watch, best_trial, trials_of, weight_column
 from schemas.config import RunFile
-from schemas.errors import ModelError, PlanError
-from schemas.records import Receipt
+from schemas.errors import Diverged, ModelError, PlanError, SkymillError, WorkerError
+from schemas.records import Receipt, Unit
 
 DATA = {
     "schema": 1,
@@ -58,3 +60,18 @@ def test_the_weight_column_is_spelt_as_the_cube_has_it():
     assert weight_column(run_file(), rows) == ""
     with pytest.raises(PlanError, match=r"'w' is no column of numbers .*zErr, Weight"):
         weight_column(run_file(training={"weight_column": "w"}), rows)
+
+
+@pytest.mark.parametrize("kind", [ModelError, WorkerError])
+def test_a_trial_is_excused_for_its_own_values_and_not_for_the_machine_s_faults(kind: type[SkymillError]):
+    unit = Unit("search", "trial/000", "i")
+    trial = {"optimizer.learning_rate": 1e9}
+    watch = _Watch(SimpleNamespace(), Path(), given={unit.key: trial})  # type: ignore[arg-type]
+    receipt = watch.excuse(unit, Diverged("the loss became nan", "lower it"))
+    assert receipt is not None and receipt.facts == {
+        "trial": trial,
+        "val_loss": None,
+        "error": "the loss became nan",
+    }
+    assert watch.excuse(unit, kind("the trainer met MemoryError", "more memory")) is None
+    assert _Watch(SimpleNamespace(), Path()).excuse(unit, Diverged("x")) is None  # type: ignore[arg-type]
