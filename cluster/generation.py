@@ -15,7 +15,7 @@ from cluster.errands import Errand, Errands
 from cluster.members import Membership, be_member, end_members
 from cluster.roster import Limits, Roster
 from cluster.work import GroupTask, Outcome
-from schemas.errors import PeerLost, SkymillError, WorkerError
+from schemas.errors import Diverged, PeerLost, SkymillError, WorkerError
 from schemas.records import Place
 
 PRIORITY = 1000
@@ -261,8 +261,9 @@ class Generation:
 def judge(task: GroupTask, errors: list[Member], lost: Mapping[str, str], size: int) -> Verdict:
     """Say what the errors of members and the loss of workers mean for their group.
 
-    An error that another generation would meet again is the outcome when two members say so, or the sole one;
-    of one member among several it is fatal only if another worker meets it too. Else the cause is, in this order: a
+    An error that another generation would meet again is the outcome when two members say so, or the sole one, or
+    values are no longer finite, which are the same everywhere; of one member among several it is fatal only if
+    another worker meets it too. Else the cause is, in this order: a
     lost worker, what a member says of itself, what it says of a peer.
 
     Parameters
@@ -284,7 +285,7 @@ def judge(task: GroupTask, errors: list[Member], lost: Mapping[str, str], size: 
     ]
     if finals:
         member, final = finals[0]
-        if size == 1 or len(finals) > 1:
+        if size == 1 or len(finals) > 1 or isinstance(final, Diverged):
             return Verdict(final.message, Outcome(task, error=final))
         why = f"member {member.place.rank} on {member.worker}: {final.message}"
         return Verdict(why, blamed=(member.worker,), fatal=final)

@@ -44,7 +44,7 @@ class Limits:
     bar_s: float = 30.0
     begin_s: float = 20.0
     mute_s: float = 900.0
-    grow_after_s: float = 30.0
+    grow_after_s: float = 10.0
     settle_s: float = 5.0
 
 

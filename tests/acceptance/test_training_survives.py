@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from mill_run import MillRun
 
-EPOCHS, BATCH = 7, 8
+EPOCHS, BATCH = 10, 8
 TRAINING = (
     "samples.targets.limit=20",
     f"training.epochs={EPOCHS}",

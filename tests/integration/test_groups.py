@@ -429,12 +429,13 @@ def test_paused_workers_have_no_room_and_the_user_hears_of_it(three: DaskSession
     ) as impatient:
         three.client.run(set_status, "paused")
         try:
+            drive = Drive(impatient, [steps(tmp_path, 5)])
             with pytest.raises(WorkerError, match="no worker had room for a trainer"):
-                Drive(impatient, [steps(tmp_path, 5)]).end(within_s=15)
+                drive.end(within_s=15)
         finally:
             three.client.run(set_status, "running")
     assert len(said) == 1 and "no worker has room for a trainer" in said[0]
-    assert not (tmp_path / "group").exists()
+    assert not drive.heard("generation") and not (tmp_path / "group").exists()
 
 
 def test_a_generation_with_a_member_that_does_not_begin_is_ended(three: DaskSession, tmp_path: Path):

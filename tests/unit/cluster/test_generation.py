@@ -4,7 +4,7 @@ from typing import Any
 
 from cluster.generation import Member, judge
 from cluster.work import GroupTask
-from schemas.errors import PeerLost, StoreError, WorkerError
+from schemas.errors import Diverged, PeerLost, StoreError, WorkerError
 from schemas.records import Place
 
 TASK = GroupTask("unit", "builtins:dict")
@@ -32,6 +32,11 @@ def test_an_error_with_a_remedy_of_one_member_among_several_is_blamed_on_its_wor
     )
     assert verdict.outcome is None and verdict.failed
     assert verdict.fatal is FULL and verdict.blamed == ("tcp://w1",)
+
+
+def test_a_loss_that_is_not_finite_is_the_outcome_whoever_says_so_first():
+    verdict = judge(TASK, [member(0, Diverged("the loss is nan"))], {}, 3)
+    assert verdict.outcome is not None and not verdict.blamed
 
 
 def test_workers_are_blamed_unless_all_members_fail_alike():
