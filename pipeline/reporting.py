@@ -88,7 +88,7 @@ def gather(
         metrics=metrics_of_test_part(run_file, parts_of(receipts["infer"], run_file.training.sample)),
         histories={key: receipt.facts["history"] for key, receipt in sorted(receipts["train"].items())}
         | {training.name.removeprefix("train "): training.history for training in under_way},
-        trials=trials(receipts["search"]),
+        trials=trials(receipts.get("search", {})),
         timeline={stage: points for stage in TIMED if (points := ledger.timeline(stage))},
         provenance=_provenance(run_file, receipts),
         under_way=tuple(lines),

@@ -43,6 +43,11 @@ pixels = 64
 [cube]
 rows_per_chunk = 20
 rows_per_block = 40
+[model.overrides.network]
+pooled_pixels = 16
+members = 2
+hidden = [16]
+dropout = 0.0
 [training]
 epochs = 3
 batch = 32

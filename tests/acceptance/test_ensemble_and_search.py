@@ -42,7 +42,7 @@ def test_a_search_and_an_ensemble_end_in_a_catalogue_that_names_both_networks(tm
         digests = {digest for digest, _ in trained}
         assert len(digests) == 2
         best = {"head.bins": min(losses, key=losses.__getitem__)}
-        assert [facts["overrides"] for _, facts in trained] == [best, best]
+        assert all(facts["overrides"].items() >= best.items() for _, facts in trained)
 
         folder = tmp_path / "runs" / "mill"
         assert len(list(folder.glob("model/*/manifest.json"))) == 2

@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from mill_run import MillRun
 
-EPOCHS, BATCH = 10, 8
+EPOCHS, BATCH = 6, 4
 TRAINING = (
     "samples.targets.limit=20",
     f"training.epochs={EPOCHS}",
@@ -32,7 +32,7 @@ TRAINING = (
 SAME = 1e-4
 """Relative difference of losses that three members may have from two: they add the same numbers in another order.
 
-A batch of an epoch that is lost or learnt twice changes its training loss by a part of its share, 1/21.
+A batch of an epoch that is lost or learnt twice changes its training loss by a part of its share, 1/42.
 """
 PATIENCE_S = 600
 

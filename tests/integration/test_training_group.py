@@ -44,7 +44,6 @@ GROUPS = [
     ("convolutional", 2),
     ("convolutional", 4),
     ("small blocks", 2),
-    ("small blocks", 3),
     ("radial", 3),
     ("in pieces", 2),
 ]
@@ -69,7 +68,7 @@ def said(tmp_path_factory, write_cube):
     plain = {"cube": cube, "preset": "menko", "overrides": CONVOLUTIONAL, "epochs": 2, "batch": 59}
     cases = {
         "convolutional": {**plain, "sizes": (1, 2, 4)},
-        "small blocks": {**plain, "cube": small_blocks, "sizes": (1, 2, 3)},
+        "small blocks": {**plain, "cube": small_blocks, "sizes": (1, 2)},
         "radial": {**plain, "preset": "light", "overrides": RADIAL, "epochs": 2, "sizes": (1, 3)},
         "clipped": {**plain, "overrides": {**CONVOLUTIONAL, "optimizer.clip_norm": 0.01}, "sizes": (1, 2)},
         "not finite": {**plain, "cube": bad, "sizes": (2,)},
