@@ -15,9 +15,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from cluster.groups import GroupTask, run_groups
-
 from benchmarks.feed import make_cube
+from cluster.groups import GroupTask, run_groups
 from cluster.session import DaskSession
 from model.launch import ask_to_regroup
 from pipeline.stores.staging import Staging

@@ -76,7 +76,7 @@ def test_a_trainer_says_where_it_is(undisturbed):
     assert saved == sorted(set(saved)) and set(range(45, 181, 45)) <= set(saved)
     assert [step for step in saved if step % 45], "no checkpoint within an epoch"
     steps = [event for event in others if event["event"] == "step"]
-    assert all(np.diff([event["time"] for event in steps]) > 0.99)
+    assert len(steps) - 1 <= 1.1 * (steps[-1]["time"] - steps[0]["time"]), "at most one a second"
     assert all(1 <= event["batch"] <= 45 and 1 <= event["epoch"] <= 4 for event in steps)
     assert steps[-1]["loss"] > 0
 
