@@ -263,8 +263,8 @@ def judge(task: GroupTask, errors: list[Member], lost: Mapping[str, str], size: 
 
     An error that another generation would meet again is the outcome when two members say so, or the sole one, or
     values are no longer finite, which are the same everywhere; of one member among several it is fatal only if
-    another worker meets it too. Else the cause is, in this order: a
-    lost worker, what a member says of itself, what it says of a peer.
+    another worker meets it too. Else the cause is, in this order: a lost worker, what a member says of itself,
+    what it says of a peer.
 
     Parameters
     ----------

@@ -19,8 +19,9 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 
 from model.batches import Batch
 from model.heads import summarise
+from model.jobs import peer_lost
 from model.losses import Loss
-from schemas.errors import PeerLost, WorkerError
+from schemas.errors import WorkerError
 from schemas.records import Place
 
 Array = NDArray[Any]
@@ -106,18 +107,11 @@ def peer_errors(group: Group) -> Iterator[None]:
     except (*_LOST, *_UNCLEAR) as error:
         if group.size == 1 or not _is_lost(error):
             raise
-        raise _peer_lost(group.rank, group.size, error) from error
+        raise peer_lost(group.rank, group.size, _first_line(error)) from error
 
 
 def _is_lost(error: Exception) -> bool:
     return isinstance(error, _LOST) or any(word in str(error) for word in _WORDS)
-
-
-def _peer_lost(rank: int, size: int, error: Exception) -> PeerLost:
-    return PeerLost(
-        f"trainer {rank} of {size} ended because another one did ({_first_line(error)})",
-        "look at what the other one says; the training goes on from its last checkpoint",
-    )
 
 
 def _first_line(error: Exception) -> str:
@@ -157,7 +151,7 @@ def join(place: Place) -> Group:
                 "nothing to do: the next generation takes other ports",
             ) from error
         if place.size > 1 and _is_lost(error):
-            raise _peer_lost(place.rank, place.size, error) from error
+            raise peer_lost(place.rank, place.size, _first_line(error)) from error
         raise WorkerError(
             f"trainer {place.rank} of {place.size} cannot join its group: {_first_line(error)}",
             "see the workers' and the trainers' logs; all workers must reach each other by their own addresses",
@@ -244,7 +238,7 @@ def training_step(
                 data_loss, bad = compiled(*map(tf.constant, columns), *scale)
                 return float(data_loss), bad.numpy()
             own, bad = None, np.zeros(len(batch.rows), bool)
-            turn = (group.places(batch.size) % pieces).astype(np.int32)
+            turn = group.places(batch.size) % pieces
             for number in range(pieces):
                 rows = np.flatnonzero(turn == number)
                 one, found = piece(*(tf.constant(column[rows]) for column in columns), *scale)

@@ -17,10 +17,12 @@ def disk_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise _refused(error.filename or path, error) from error
+        raise refusal(path, error) from error
 
 
-def _refused(path: str | Path, error: OSError) -> StoreError:
+def refusal(path: str | Path, error: OSError) -> StoreError:
+    """Return what it means that the file system refuses to write `path`, or the file the error names."""
+    path = error.filename or path
     if error.errno in FULL:
         return StoreError(
             f"the disk is full: cannot write {path}",

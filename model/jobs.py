@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from schemas.errors import PeerLost
 from schemas.records import Place
 
 
@@ -114,3 +115,11 @@ def read_result(path: Path) -> TrainingResult | None:
     """Read what a trainer has written as JSON: its result, or None where another member has it."""
     values = json.loads(path.read_text())
     return None if values is None else TrainingResult(**values)
+
+
+def peer_lost(rank: int, size: int, words: str) -> PeerLost:
+    """Return the error of a member that ended since another one did, and in what `words` it learnt of that."""
+    return PeerLost(
+        f"trainer {rank} of {size} ended because another one did ({words})",
+        "look at what the other one says; the training goes on from its last checkpoint",
+    )

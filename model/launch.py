@@ -13,10 +13,10 @@ from typing import Any
 
 import schemas.errors
 from model.files import clean, disk_errors
-from model.jobs import TrainingJob, TrainingResult, read_result, regroup_file, write_task
+from model.jobs import TrainingJob, TrainingResult, peer_lost, read_result, regroup_file, write_task
 from model.trainer import Papers, papers_of
 from schemas.environment import MALLOC
-from schemas.errors import ModelError, PeerLost, SkymillError, StoreError, WorkerError
+from schemas.errors import ModelError, SkymillError, StoreError, WorkerError
 from schemas.records import Place
 
 ALONE = Place()
@@ -184,10 +184,7 @@ def _outcome(papers: Papers, code: int, place: Place) -> TrainingResult | None:
         )
     last = _tail(papers.log)
     if code < 0 and place.size > 1 and any(words in last for words in _GROUP_WORDS):
-        raise PeerLost(
-            f"trainer {place.rank} of {place.size} ended because another one did ({last})",
-            "look at what the other one says; the training goes on from its last checkpoint",
-        )
+        raise peer_lost(place.rank, place.size, last)
     if code < 0:
         raise WorkerError(
             f"trainer {place.rank} of {place.size} was killed by {signal.Signals(-code).name}; its log: {last}",

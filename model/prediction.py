@@ -100,9 +100,7 @@ class Predictor:
                 "predict on a cube with the images settings the bundle was trained with",
             )
         rows = np.arange(len(images)) if rows is None else rows
-        passes = max(1, self.passes)
-        width = int(self.head["bins"]) if self.head["kind"] == "bins" else 1
-        answers = np.zeros((len(self.bundles), passes, len(images), width), np.float32)
+        answers = np.zeros((len(self.bundles), max(1, self.passes), len(images), self._width), np.float32)
         begun: deque[tuple[Array, Callable[[], Array]]] = deque()
 
         def take() -> None:
@@ -122,13 +120,12 @@ class Predictor:
             take()
         for member, bundle in enumerate(self.bundles):
             answers[member] /= _symmetries(bundle)
-        return answers.reshape(-1, len(images), width)
+        return answers.reshape(-1, len(images), self._width)
 
     @property
     def most(self) -> int:
         """Rows, in whole batches, whose answers of all bundles and passes take little memory."""
-        width = int(self.head["bins"]) if self.head["kind"] == "bins" else 1
-        of_a_row = len(self.bundles) * max(1, self.passes) * width * np.dtype(np.float32).itemsize
+        of_a_row = len(self.bundles) * max(1, self.passes) * self._width * np.dtype(np.float32).itemsize
         return max(1, _ANSWERS_BYTES // of_a_row // self.batch) * self.batch
 
     @property
@@ -138,6 +135,11 @@ class Predictor:
             return self.bundles[0].digest
         words = [*(bundle.digest for bundle in self.bundles), str(self.passes)]
         return hashlib.sha256(" ".join(words).encode()).hexdigest()
+
+    @property
+    def _width(self) -> int:
+        """Numbers of an answer."""
+        return int(self.head["bins"]) if self.head["kind"] == "bins" else 1
 
     @property
     def _shape(self) -> tuple[int, ...]:

@@ -9,7 +9,7 @@ before. NumPy only: the same bytes serve Keras's frameworks.
 import re
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -65,13 +65,8 @@ def encode(state: State, *, job: str, layout: Layout) -> bytes:
     """Return `state` as the bytes of a checkpoint of the training whose digest is `job`."""
     arrays = {f"now/{i:04d}": np.asarray(array) for i, array in enumerate(state.variables)}
     arrays |= {f"best/{i:04d}": np.asarray(array) for i, array in enumerate(state.progress.best)}
-    values = asdict(replaced(state.progress))
+    values = asdict(replace(state.progress, best=[]))
     return pack(arrays, {"job": job, "layout": layout, "progress": values})
-
-
-def replaced(progress: Progress) -> Progress:
-    """Return `progress` without its weights."""
-    return Progress(**{**vars(progress), "best": []})
 
 
 def decode(data: bytes, *, job: str, layout: Layout, name: str = "checkpoint") -> State:

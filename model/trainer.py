@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from model.files import disk_errors, write_durably
+from model.files import refusal, write_durably
 from model.jobs import TrainingJob, generation_folder, read_task
 from model.threads import import_with_tensorflow
 from schemas.disk import FULL
@@ -99,11 +99,7 @@ def unexpected(error: Exception, papers: Papers, place: Place) -> SkymillError:
     again. A full disk is a `StoreError`.
     """
     if isinstance(error, OSError) and error.errno in FULL:
-        try:
-            with disk_errors(papers.folder):
-                raise error
-        except StoreError as full:
-            return full
+        return refusal(papers.folder, error)
     machine = place.size > 1 or isinstance(error, MemoryError | OSError)
     kind = WorkerError if machine else ModelError
     return kind(
