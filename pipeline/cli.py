@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
+from cluster.logs import close_logs, open_logs
 from cluster.rooms import check_rooms
 from cluster.work import find
 from schemas.errors import SkymillError
@@ -127,12 +128,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 1
+    finally:
+        close_logs()
 
 
 def _report(error: Exception) -> str:
     """Say where a fault of skymill can be read up: in the log, if the verb keeps one, or its last place."""
-    handlers = [log for log in logging.getLogger().handlers if isinstance(log, logging.FileHandler)]
-    logs = [log.baseFilename for log in handlers if Path(log.baseFilename).is_file()]
+    logs = [path for path in open_logs() if path.is_file()]
     last = traceback.extract_tb(error.__traceback__)[-1]
     where = f"the traceback in {logs[-1]}" if logs else f"line {last.lineno} of {last.filename}"
     return f"this is a fault of skymill: report it, with {where}"

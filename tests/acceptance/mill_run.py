@@ -205,12 +205,11 @@ def kill_worker(process: subprocess.Popen[str]) -> None:
 
 
 def in_training(generation: int, victim: str) -> Callable[[subprocess.Popen[str]], None]:
-    """Return what kills the ``trainer``, its ``worker`` or the ``driver`` once a generation has begun to learn."""
+    """Return what kills the ``trainer`` or the ``driver`` once a generation has begun to learn."""
 
     def kill(process: subprocess.Popen[str]) -> None:
         trainer = trainer_of(process, generation)
-        victims = {"trainer": trainer, "worker": trainer.parent(), "driver": process}
-        victims[victim].kill()
+        {"trainer": trainer, "driver": process}[victim].kill()
 
     return kill
 

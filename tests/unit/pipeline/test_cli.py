@@ -1,4 +1,3 @@
-import logging
 import re
 import subprocess
 import sys
@@ -6,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.logs import log_to_file
+from cluster.logs import close_logs, log_to_file, open_logs
 from pipeline.cli import _report, main
 
 
@@ -65,13 +64,20 @@ def test_a_folder_that_takes_no_log_is_a_fault_of_the_store(
 
 
 def test_a_fault_of_skymill_names_the_log_or_where_it_lies(tmp_path: Path):
+    close_logs()
     try:
         raise ValueError("odd")
     except ValueError as error:
         assert re.search(rf"line \d+ of {re.escape(__file__)}$", _report(error))
-        handler = log_to_file(tmp_path / "driver.log")
+        log_to_file(tmp_path / "driver.log")
         (tmp_path / "driver.log").touch()
-        try:
-            assert _report(error).endswith(f"the traceback in {tmp_path / 'driver.log'}")
-        finally:
-            logging.getLogger().removeHandler(handler)
+        assert _report(error).endswith(f"the traceback in {tmp_path / 'driver.log'}")
+        close_logs()
+        assert "driver.log" not in _report(error)
+
+
+def test_a_verb_that_has_ended_keeps_no_log_open(tmp_path: Path):
+    (tmp_path / "run.toml").write_text(RUN_FILE.format(tmp_path))
+    assert main(["run", str(tmp_path / "run.toml"), "database.dsn=nowhere"]) != 0
+    assert (tmp_path / "a" / "logs" / "driver.log").is_file()
+    assert open_logs() == []
