@@ -178,11 +178,11 @@ class MillRun:
         )[0][0]
         return history
 
-    def members(self) -> set[int]:
-        """Return how many members the generations of the training had."""
-        files = self.folder.glob("runs/mill/training/*/generation-*/progress-0.jsonl")
+    def members(self) -> list[int]:
+        """Return how many members each generation of the training had."""
+        files = sorted(self.folder.glob("runs/mill/training/*/generation-*/progress-0.jsonl"))
         said = [json.loads(line) for file in files for line in file.read_text().splitlines()]
-        return {event["members"] for event in said if event["event"] == "start"}
+        return [event["members"] for event in said if event["event"] == "start"]
 
     def stop_database(self) -> None:
         """End the run's database."""
@@ -204,29 +204,24 @@ def kill_worker(process: subprocess.Popen[str]) -> None:
     raise AssertionError("the driver has no worker")
 
 
-def in_training(generation: int, victim: str) -> Callable[[subprocess.Popen[str]], None]:
-    """Return what kills the ``trainer`` or the ``driver`` once a generation has begun to learn."""
-
-    def kill(process: subprocess.Popen[str]) -> None:
-        trainer = trainer_of(process, generation)
-        {"trainer": trainer, "driver": process}[victim].kill()
-
-    return kill
-
-
-def trainer_of(process: subprocess.Popen[str], generation: int) -> psutil.Process:
-    """Return the driver's trainer of rank 0 of a generation, once it has begun to learn."""
+def kill_driver_in_training(process: subprocess.Popen[str]) -> None:
+    """Kill the driver once the trainer of rank 0 has begun to learn."""
     deadline = time.monotonic() + 240
-    name = f"generation-{generation:04d}/job-0.json"
-    while time.monotonic() < deadline:
+    while not any(
+        has_begun_to_learn(child) for child in psutil.Process(process.pid).children(recursive=True)
+    ):
         assert process.poll() is None, process.stdout and process.stdout.read()
-        for child in psutil.Process(process.pid).children(recursive=True):
-            with contextlib.suppress(psutil.Error, OSError):
-                job = next((word for word in child.cmdline() if word.endswith(name)), None)
-                if job and '"step"' in Path(job).with_name("progress-0.jsonl").read_text():
-                    return child
+        assert time.monotonic() < deadline, "no trainer has begun to learn"
         time.sleep(0.02)
-    raise AssertionError(f"generation {generation} has not begun to learn")
+    kill_driver(process)
+
+
+def has_begun_to_learn(process: psutil.Process) -> bool:
+    """Say whether a process is a trainer of rank 0 that has told of a step."""
+    with contextlib.suppress(psutil.Error, OSError):
+        job = next((word for word in process.cmdline() if word.endswith("job-0.json")), None)
+        return bool(job) and '"step"' in Path(str(job)).with_name("progress-0.jsonl").read_text()
+    return False
 
 
 def database_killer(run: MillRun) -> Callable[[subprocess.Popen[str]], None]:

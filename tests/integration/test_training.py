@@ -16,6 +16,7 @@ from trainers import small_job, toy
 from model.bundles import load_bundle
 from model.jobs import write_task
 from model.launch import ask_to_regroup, run_trainer
+from model.runtimes import openvino_version
 from model.training import train
 from schemas.errors import Diverged, ModelError, StoreError, WorkerError
 from schemas.records import Place
@@ -38,9 +39,8 @@ def bad_cube(tmp_path, write_cube):
 def undisturbed(tmp_path_factory, cube):
     """A training of one process, and all it said. Of its 180 rows each batch has 4, so that it takes a while."""
     events = []
-    job = small_job(
-        tmp_path_factory.mktemp("undisturbed"), cube, epochs=4, batch=4, tensorboard=True, checkpoint_s=0
-    )
+    folder = tmp_path_factory.mktemp("undisturbed")
+    job = small_job(folder, cube, epochs=4, batch=4, tensorboard=True, checkpoint_s=0, export=True)
     result = run_trainer(job, on_progress=events.append)
     return result, events, Path(job.checkpoint)
 
@@ -49,6 +49,7 @@ def test_a_training_leaves_a_bundle_with_everything_in_it(undisturbed):
     result, _, _ = undisturbed
     bundle = load_bundle(result.bundle)
     assert bundle.digest == result.digest
+    assert bundle.export == openvino_version()
     assert bundle.run == {"run": "test", "inputs": "abc"}
     assert bundle.inputs == "abc"
     assert result.rows == {"train": 180, "validation": 60, "test": 60, "left_out": 0}

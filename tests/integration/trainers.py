@@ -70,6 +70,7 @@ def small_job(folder, cube, **changed):
         definition="skymill",
         threads=1,
         provenance={"run": "test", "inputs": "abc"},
+        export=False,
     )
     return replace(job, **changed)
 
