@@ -30,7 +30,7 @@ test: setup
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 unit: setup
-	$(BIN)/python -m pytest tests/unit tests/architecture schemas model cluster pipeline
+	$(BIN)/python -m pytest -n 2 tests/unit tests/architecture schemas model cluster pipeline
 
 check: setup
 	$(BIN)/ruff format --check .
