@@ -186,9 +186,10 @@ def _outcome(papers: Papers, code: int, place: Place) -> TrainingResult | None:
     if code < 0 and place.size > 1 and any(words in last for words in _GROUP_WORDS):
         raise peer_lost(place.rank, place.size, last)
     if code < 0:
+        why = "mostly" if code == -signal.SIGKILL else "if it was"
         raise WorkerError(
             f"trainer {place.rank} of {place.size} was killed by {signal.Signals(-code).name}; its log: {last}",
-            "mostly for memory: raise cluster.memory_gib, or training.accumulate in the preset; "
+            f"{why} for memory: raise cluster.memory_gib, or training.accumulate in the preset; "
             "the training goes on from its last checkpoint",
         )
     raise WorkerError(

@@ -180,7 +180,7 @@ class Cluster(Section):
 
     address: str | None = None
     workers: Annotated[int, Field(gt=0)] = 2
-    threads: Annotated[int, Field(gt=0)] = 1
+    threads: Annotated[int, Field(gt=0, le=1024)] = 1
     memory_gib: Annotated[float, Field(gt=0)] = 4.0
     attempts: Annotated[int, Field(gt=0)] = 4
     scratch: ExpandedPath | None = None

@@ -42,7 +42,9 @@ def load_run_file(
         raise RunFileError(
             f"cannot read the run file {path}: {error.strerror}", "give the path of a TOML run file"
         ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise RunFileError(f"{path} is not TOML: {error}", "save it as UTF-8 text") from error
+    except tomllib.TOMLDecodeError as error:
         raise RunFileError(f"{path} is not TOML: {error}", "mend the line named above") from error
     for dotted, text in _environment(os.environ if environ is None else environ):
         _put(data, dotted, text)

@@ -111,6 +111,10 @@ def test_a_file_that_is_missing_or_not_toml_is_said_plainly(tmp_path: Path):
     (tmp_path / "bad.toml").write_text("schema = = 1")
     with pytest.raises(RunFileError, match="is not TOML"):
         load_run_file(tmp_path / "bad.toml", environ={})
+    (tmp_path / "wide.toml").write_text("schema = 1", encoding="utf-16")
+    with pytest.raises(RunFileError, match="is not TOML") as caught:
+        load_run_file(tmp_path / "wide.toml", environ={})
+    assert "UTF-8" in caught.value.remedy
 
 
 @pytest.mark.parametrize("path", sorted(SURVEYS.glob("*.toml")), ids=lambda path: path.name)
