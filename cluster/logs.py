@@ -1,5 +1,6 @@
 """Logs go to files of the run folder, never to the terminal of the user."""
 
+import contextlib
 import logging
 from pathlib import Path
 
@@ -32,7 +33,8 @@ def close_logs() -> None:
     """Let go of the files that the logs of this process go to: the next verb has its own."""
     for handler in _handlers():
         logging.getLogger().removeHandler(handler)
-        handler.close()
+        with contextlib.suppress(OSError):  # a full disk was told when the product met it
+            handler.close()
 
 
 def _handlers() -> list[logging.FileHandler]:

@@ -44,8 +44,9 @@ def import_with_tensorflow(module: str, *, threads: int) -> ModuleType:
     limit_threads(threads)
     backend = os.environ.get("KERAS_BACKEND", "tensorflow")
     try:
-        with _as_if_absent(name for name in _NOT_USED if name != backend):
-            importlib.import_module("keras")
+        if "keras" not in sys.modules:
+            with _as_if_absent(name for name in _NOT_USED if name != backend):
+                importlib.import_module("keras")
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         name = (error.name or "").split(".")[0]
@@ -63,7 +64,8 @@ def _as_if_absent(names: Iterable[str]) -> Iterator[None]:
         yield
     finally:
         for name in absent:
-            del sys.modules[name]
+            if sys.modules.get(name) is None:
+                sys.modules.pop(name, None)
 
 
 def engine() -> ModuleType:

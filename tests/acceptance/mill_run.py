@@ -42,7 +42,7 @@ limit = 100
 pixels = 64
 [cube]
 rows_per_chunk = 20
-rows_per_block = 40
+rows_per_block = {rows_per_block}
 [model.overrides.network]
 pooled_pixels = 16
 members = 2
@@ -67,11 +67,17 @@ name = "mill"
 class MillRun:
     """The command ``skymill run`` on a run file of its own folder."""
 
-    def __init__(self, folder: Path, *, latency_s: float = 0.05, workers: int = 2) -> None:
+    def __init__(
+        self, folder: Path, *, latency_s: float = 0.05, workers: int = 2, rows_per_block: int = 40
+    ) -> None:
         self.folder = folder
         self._going: subprocess.Popen[str] | None = None
+        self._started_s = 0.0
         self.run_file = folder / "run.toml"
-        self.run_file.write_text(RUN_FILE.format(folder=folder, latency_s=latency_s, workers=workers))
+        text = RUN_FILE.format(
+            folder=folder, latency_s=latency_s, workers=workers, rows_per_block=rows_per_block
+        )
+        self.run_file.write_text(text)
 
     def command(self, verb: str, *words: str, timeout_s: float = 280) -> subprocess.CompletedProcess[str]:
         """Run a verb to its end."""
@@ -87,6 +93,7 @@ class MillRun:
 
     def start(self, *words: str, verb: str = "run") -> subprocess.Popen[str]:
         """Start ``skymill run``, or another verb, and let it go on."""
+        self._started_s = time.time()
         return subprocess.Popen(
             [SKYMILL, verb, str(self.run_file), *words],
             stdout=subprocess.PIPE,
@@ -116,7 +123,7 @@ class MillRun:
         """
         process = self._going if going and self._going else self.start()
         deadline = time.monotonic() + 240
-        while self.units(stage, "done") < done or not self.units(stage, "running"):
+        while self.units(stage, "done") < done or not self.under_way(stage):
             assert process.poll() is None, process.stdout and process.stdout.read()
             assert time.monotonic() < deadline, f"{stage} was not reached"
             time.sleep(0.02)
@@ -147,9 +154,16 @@ class MillRun:
 
     def units(self, stage: str, state: str) -> int:
         """Return how many units of a stage are in a state; 0 while there is no database yet."""
+        return self._count(f"skymill.unit WHERE stage = '{stage}' AND state = '{state}'")
+
+    def under_way(self, stage: str) -> int:
+        """Return how many units the driver that was started last has out, not those of one that was killed."""
+        mine = f"outcome IS NULL AND started >= to_timestamp({self._started_s})"
+        return self._count(f"skymill.attempt WHERE stage = '{stage}' AND {mine}")
+
+    def _count(self, rows: str) -> int:
         try:
-            sql = f"SELECT count(*) FROM skymill.unit WHERE stage = '{stage}' AND state = '{state}'"
-            return int(self.query(sql)[0][0])
+            return int(self.query(f"SELECT count(*) FROM {rows}")[0][0])
         except (OSError, IndexError, psycopg2.Error):
             return 0
 

@@ -10,13 +10,15 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from mill_run import MillRun, database_killer, kill_driver, kill_driver_in_training, kill_worker
 
+BLOCK = 20
+"""Rows of a block: 17 units of fetch and of infer."""
 IN_FLIGHT = 4
 """Two workers, each with one task running and one waiting."""
 
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MillRun]:
-    run = MillRun(tmp_path_factory.mktemp("undisturbed"))
+    run = MillRun(tmp_path_factory.mktemp("undisturbed"), rows_per_block=BLOCK)
     done = run.command("run")
     assert done.returncode == 0, done.stdout + done.stderr
     yield run
@@ -31,14 +33,19 @@ def test_a_finished_run_has_nothing_to_do(undisturbed: MillRun):
     assert undisturbed.attempts() == before
 
 
-def test_whatever_is_killed_at_three_stages_the_catalogue_is_the_same(undisturbed: MillRun, tmp_path: Path):
-    run = MillRun(tmp_path)
+def test_driver_database_and_worker_are_killed_and_the_catalogue_is_the_same(
+    undisturbed: MillRun, tmp_path: Path
+):
+    run = MillRun(tmp_path, rows_per_block=BLOCK)
     try:
-        kill_at("fetch", run)
+        run.start_and_kill("fetch", kill_driver, done=1)
+        run.start_and_kill("fetch", kill_worker, done=6, and_wait=False)
+        check_last_words(run.start_and_kill("fetch", database_killer(run), done=8, going=True))
         run.start_and_kill("train", kill_driver_in_training, done=0)
-        kill_at("infer", run)
-        again = run.command("run")
-        assert again.returncode == 0, again.stdout + again.stderr
+        run.start_and_kill("infer", kill_driver, done=1)
+        check_last_words(run.start_and_kill("infer", database_killer(run), done=6))
+        out = run.start_and_kill("infer", kill_worker, done=10)
+        assert "published" in out, out
         assert run.members() == [2, 2]
         assert run.history() == undisturbed.history()
         assert run.catalogue() == undisturbed.catalogue()
@@ -47,13 +54,8 @@ def test_whatever_is_killed_at_three_stages_the_catalogue_is_the_same(undisturbe
         run.stop_database()
 
 
-def kill_at(stage: str, run: MillRun) -> None:
-    """Kill a worker, the driver and the database while a stage is under way."""
-    run.start_and_kill(stage, kill_worker, done=1, and_wait=False)
-    out = run.start_and_kill(stage, kill_driver, done=3, going=True)
-    assert "Traceback" not in out
-    out = run.start_and_kill(stage, database_killer(run), done=5)
-    assert "Traceback" not in out and "remedy" in out
+def check_last_words(out: str) -> None:
+    assert "Traceback" not in out and "remedy" in out, out
 
 
 def redone_at_most(run: MillRun, undisturbed: MillRun, limit: int) -> None:

@@ -57,7 +57,7 @@ class Cluster:
         words = ("--nthreads", "1", "--no-nanny", "--no-dashboard", "--local-directory", str(self._folder))
         self.workers.append(self._start("worker", self.address, *words))
         log = self._folder / "worker.log"
-        wait_for(lambda: log.read_text().count("Registered to") == len(self.workers), "a worker")
+        wait_for(lambda: log.read_text().count("Registered to") >= len(self.workers), "a worker")
 
     def host_of(self, rank: int) -> psutil.Popen | None:
         """Return the worker that the trainer of this rank belongs to, None if there is none now."""

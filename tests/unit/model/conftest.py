@@ -1,4 +1,4 @@
-"""What is tested here imports Keras as a trainer does: several seconds sooner than by its name."""
+"""What is tested here imports Keras as a trainer does: several seconds sooner than by `import keras`."""
 
 from model.threads import import_with_tensorflow
 

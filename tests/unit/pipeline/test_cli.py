@@ -78,6 +78,15 @@ def test_a_fault_of_skymill_names_the_log_or_where_it_lies(tmp_path: Path):
 
 def test_a_verb_that_has_ended_keeps_no_log_open(tmp_path: Path):
     (tmp_path / "run.toml").write_text(RUN_FILE.format(tmp_path))
-    assert main(["run", str(tmp_path / "run.toml"), "database.dsn=nowhere"]) != 0
+    assert main(["run", str(tmp_path / "run.toml"), "database.dsn=nowhere"]) == 6
     assert (tmp_path / "a" / "logs" / "driver.log").is_file()
+    assert open_logs() == []
+
+
+def test_a_log_on_a_full_disk_changes_no_exit_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "run.toml").write_text(RUN_FILE.format(tmp_path))
+    (tmp_path / "a" / "logs").mkdir(parents=True)
+    (tmp_path / "a" / "logs" / "driver.log").symlink_to("/dev/full")
+    assert main(["run", str(tmp_path / "run.toml"), "database.dsn=nowhere"]) == 6
+    assert "Traceback" not in capsys.readouterr().err
     assert open_logs() == []
