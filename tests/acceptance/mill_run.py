@@ -1,6 +1,5 @@
 """A whole run of the command in a process of its own, which tests may kill."""
 
-import contextlib
 import json
 import os
 import signal
@@ -9,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psutil
 import psycopg2
@@ -62,6 +62,22 @@ directory = "{folder}/postgres"
 [catalogue]
 name = "mill"
 '''
+
+
+def wait_for(
+    ready: Callable[[], Any],
+    what: str,
+    process: "subprocess.Popen[str] | None" = None,
+    *,
+    patience_s: float = 240,
+) -> Any:
+    """Wait until `ready` returns something true, and return it; fail if `process` ends before."""
+    deadline = time.monotonic() + patience_s
+    while not (found := ready()):
+        assert process is None or process.poll() is None, process.stdout and process.stdout.read()
+        assert time.monotonic() < deadline, f"{what} did not come"
+        time.sleep(0.02)
+    return found
 
 
 class MillRun:
@@ -122,11 +138,7 @@ class MillRun:
             Wait for the end of the run; else leave it going.
         """
         process = self._going if going and self._going else self.start()
-        deadline = time.monotonic() + 240
-        while self.units(stage, "done") < done or not self.under_way(stage):
-            assert process.poll() is None, process.stdout and process.stdout.read()
-            assert time.monotonic() < deadline, f"{stage} was not reached"
-            time.sleep(0.02)
+        wait_for(lambda: self.units(stage, "done") >= done and self.under_way(stage), stage, process)
         kill(process)
         if not and_wait:
             self._going = process
@@ -192,11 +204,16 @@ class MillRun:
         )[0][0]
         return history
 
+    def events(self) -> list[dict[str, Any]]:
+        """Return what rank 0 of each generation of the training has said, in order."""
+        said = []
+        for path in sorted(self.folder.glob("runs/mill/training/*/generation-*/progress-0.jsonl")):
+            said += [json.loads(line) for line in path.read_text().split("\n")[:-1]]
+        return said
+
     def members(self) -> list[int]:
         """Return how many members each generation of the training had."""
-        files = sorted(self.folder.glob("runs/mill/training/*/generation-*/progress-0.jsonl"))
-        said = [json.loads(line) for file in files for line in file.read_text().splitlines()]
-        return [event["members"] for event in said if event["event"] == "start"]
+        return [event["members"] for event in self.events() if event["event"] == "start"]
 
     def stop_database(self) -> None:
         """End the run's database."""
@@ -218,24 +235,14 @@ def kill_worker(process: subprocess.Popen[str]) -> None:
     raise AssertionError("the driver has no worker")
 
 
-def kill_driver_in_training(process: subprocess.Popen[str]) -> None:
-    """Kill the driver once the trainer of rank 0 has begun to learn."""
-    deadline = time.monotonic() + 240
-    while not any(
-        has_begun_to_learn(child) for child in psutil.Process(process.pid).children(recursive=True)
-    ):
-        assert process.poll() is None, process.stdout and process.stdout.read()
-        assert time.monotonic() < deadline, "no trainer has begun to learn"
-        time.sleep(0.02)
-    kill_driver(process)
+def learning_driver_killer(run: MillRun) -> Callable[[subprocess.Popen[str]], None]:
+    """Return what kills the driver once the run's training has told of a step."""
 
+    def kill(process: subprocess.Popen[str]) -> None:
+        wait_for(lambda: any(event["event"] == "step" for event in run.events()), "a step", process)
+        kill_driver(process)
 
-def has_begun_to_learn(process: psutil.Process) -> bool:
-    """Say whether a process is a trainer of rank 0 that has told of a step."""
-    with contextlib.suppress(psutil.Error, OSError):
-        job = next((word for word in process.cmdline() if word.endswith("job-0.json")), None)
-        return bool(job) and '"step"' in Path(str(job)).with_name("progress-0.jsonl").read_text()
-    return False
+    return kill
 
 
 def database_killer(run: MillRun) -> Callable[[subprocess.Popen[str]], None]:

@@ -8,7 +8,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from mill_run import MillRun, database_killer, kill_driver, kill_driver_in_training, kill_worker
+from mill_run import MillRun, database_killer, kill_driver, kill_worker, learning_driver_killer
 
 BLOCK = 20
 """Rows of a block: 17 units of fetch and of infer."""
@@ -41,7 +41,7 @@ def test_driver_database_and_worker_are_killed_and_the_catalogue_is_the_same(
         run.start_and_kill("fetch", kill_driver, done=1)
         run.start_and_kill("fetch", kill_worker, done=6, and_wait=False)
         check_last_words(run.start_and_kill("fetch", database_killer(run), done=8, going=True))
-        run.start_and_kill("train", kill_driver_in_training, done=0)
+        run.start_and_kill("train", learning_driver_killer(run), done=0)
         run.start_and_kill("infer", kill_driver, done=1)
         check_last_words(run.start_and_kill("infer", database_killer(run), done=6))
         out = run.start_and_kill("infer", kill_worker, done=10)

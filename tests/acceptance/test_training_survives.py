@@ -5,12 +5,11 @@ dies stays dead, as on a cluster.
 """
 
 import contextlib
+import functools
 import json
 import shutil
-import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import mill_run
 from mill_run import MillRun
 
 EPOCHS, BATCH = 6, 4
@@ -35,6 +35,7 @@ SAME = 1e-4
 A batch of an epoch that is lost or learnt twice changes its training loss by a part of its share, 1/42.
 """
 PATIENCE_S = 600
+wait_for = functools.partial(mill_run.wait_for, patience_s=PATIENCE_S)
 
 
 class Cluster:
@@ -91,32 +92,9 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
         found.close()
 
 
-def wait_for(ready: Callable[[], Any], what: str, process: "subprocess.Popen[str] | None" = None) -> Any:
-    """Wait until `ready` returns something true, and return it; fail if `process` ends before."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not (found := ready()):
-        assert process is None or process.poll() is None, process.stdout and process.stdout.read()
-        assert time.monotonic() < deadline, f"{what} did not come"
-        time.sleep(0.02)
-    return found
-
-
-def events(folder: Path) -> list[dict[str, Any]]:
-    """Return what rank 0 of each generation of the run's training has said, in order."""
-    said = []
-    for path in sorted(folder.glob("training/*/generation-*/progress-0.jsonl")):
-        said += [json.loads(line) for line in path.read_text().split("\n")[:-1]]
-    return said
-
-
-def members(folder: Path) -> list[int]:
-    """Return how many members each generation had."""
-    return [event["members"] for event in events(folder) if event["event"] == "start"]
-
-
-def middle_of_an_epoch(folder: Path) -> bool:
+def middle_of_an_epoch(run: MillRun) -> bool:
     """Say whether the last word was of a batch of a later epoch that is neither its first nor its last."""
-    last = (events(folder) or [{}])[-1]
+    last = (run.events() or [{}])[-1]
     return last.get("epoch", 0) > 1 and 0 < last.get("batch", 0) < last.get("batches", 0)
 
 
@@ -145,8 +123,8 @@ def test_a_worker_is_killed_in_an_epoch_and_one_joins_and_every_epoch_is_the_sam
     try:
         done = run.command("run", *words, timeout_s=PATIENCE_S)
         assert done.returncode == 0, done.stdout + done.stderr
-        undisturbed, steps = trained(run), last_step(folder)
-        assert members(folder) == [1]
+        undisturbed, steps = trained(run), last_step(run)
+        assert run.members() == [1]
         cluster.join()
         cluster.join()
         for path in (folder / "training", folder / "model"):
@@ -154,7 +132,7 @@ def test_a_worker_is_killed_in_an_epoch_and_one_joins_and_every_epoch_is_the_sam
         process = run.start("--repair", *words, verb="verify")
         with process:
             try:
-                wait_for(lambda: middle_of_an_epoch(folder), "the middle of an epoch", process)
+                wait_for(lambda: middle_of_an_epoch(run), "the middle of an epoch", process)
                 wait_for(lambda: cluster.host_of(0), "the first trainer", process).kill()
                 wait_for(lambda: second_generation(folder), "the second generation", process)
                 cluster.join()
@@ -166,9 +144,9 @@ def test_a_worker_is_killed_in_an_epoch_and_one_joins_and_every_epoch_is_the_sam
     finally:
         run.stop_database()
 
-    assert members(folder) == [3, 2, 3], out
+    assert run.members() == [3, 2, 3], out
     # Every step once: each learns from the rows of one global batch, and the epochs are made of the same batches.
-    assert (last_step(folder), disturbed["rows"]) == (steps, undisturbed["rows"])
+    assert (last_step(run), disturbed["rows"]) == (steps, undisturbed["rows"])
     assert steps == EPOCHS * -(-disturbed["rows"]["train"] // BATCH)
     for key, values in losses(undisturbed).items():
         assert losses(disturbed)[key] == pytest.approx(values, rel=SAME), key
@@ -176,6 +154,6 @@ def test_a_worker_is_killed_in_an_epoch_and_one_joins_and_every_epoch_is_the_sam
     assert "going on with 2 trainers" in out and "going on with 3 trainers" in out
 
 
-def last_step(folder: Path) -> int:
+def last_step(run: MillRun) -> int:
     """Return the last step that was made durable."""
-    return max(int(event["step"]) for event in events(folder) if event["event"] == "checkpoint")
+    return max(int(event["step"]) for event in run.events() if event["event"] == "checkpoint")

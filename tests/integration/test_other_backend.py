@@ -18,6 +18,15 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from trainers import small_job, toy
 
+from model.batches import Batch
+from model.bundles import load_bundle
+from model.cubes import Geometry
+from model.launch import run_trainer
+from model.presets import load_preset
+from model.threads import engine, import_with_tensorflow
+from schemas.errors import ModelError
+from schemas.records import Place
+
 OUTPUT, LOSS = 2e-4, 5e-4
 """Largest difference of an output relative to the largest, and of a loss relative to itself.
 
@@ -50,8 +59,6 @@ ON_JAX = [*COMPARED, "half precision"]
 
 def batches(seed, last=ROWS):
     """Batches of toy galaxies; of those in pieces the last has 3 rows, fewer than there are pieces."""
-    from model.batches import Batch
-
     images, z = toy(STEPS * ROWS)
     random = np.random.default_rng(1)
     weights = random.uniform(0.5, 2, len(z)).astype("f4")
@@ -64,13 +71,9 @@ def batches(seed, last=ROWS):
 
 def learn(name, weights):
     """Train a case with this process's framework; return the curve, outputs before and after, and the weights."""
-    from model.cubes import Geometry
     from model.losses import make_loss
     from model.networks import build_network
     from model.optimizers import learning_rate, make_optimizer
-    from model.presets import load_preset
-    from model.threads import engine
-    from schemas.records import Place
 
     preset = load_preset(*CASES[name])
     group, precision = engine().join(Place()), preset["training"]["precision"]
@@ -114,9 +117,7 @@ def _padded(batch):
 
 def answers_of(name, weights):
     """Return what a shipped preset answers to the same images with the same weights, dropout active."""
-    from model.cubes import Geometry
     from model.networks import build_network
-    from model.presets import load_preset
 
     preset = load_preset(name)
     images, draws = np.random.default_rng(3).integers(0, 256, (4, 48, 48, 3), "u1"), np.arange(4, dtype="i4")
@@ -129,11 +130,7 @@ def answers_of(name, weights):
 
 def program(work):
     """Do everything with the framework KERAS_BACKEND names; JAX begins with the weights TensorFlow began with."""
-    from model.threads import import_with_tensorflow
-
     import_with_tensorflow("model.networks", threads=1)
-    from model.threads import engine
-
     engine().prepare(1)
     backend = os.environ["KERAS_BACKEND"]
     given = _read(work / "tensorflow.npz") if backend == "jax" else {}
@@ -241,9 +238,6 @@ def test_rows_whose_loss_is_not_finite_are_found_in_every_piece(said, case):
 
 
 def test_a_whole_training_with_jax_ends_with_a_bundle(tmp_path, write_cube, monkeypatch):
-    from model.bundles import load_bundle
-    from model.launch import run_trainer
-
     image, z = toy()
     cube = write_cube(tmp_path / "cube.zarr", image, label=z)
     monkeypatch.setenv("XLA_FLAGS", FAST_COMPILER)
@@ -256,10 +250,6 @@ def test_a_whole_training_with_jax_ends_with_a_bundle(tmp_path, write_cube, monk
 
 
 def test_a_group_is_refused_where_only_one_process_can_train(tmp_path, write_cube):
-    from model.launch import run_trainer
-    from schemas.errors import ModelError
-    from schemas.records import Place
-
     image, z = toy(100)
     cube = write_cube(tmp_path / "cube.zarr", image, label=z)
     with pytest.raises(ModelError, match="jax trains in one process, found a group of 2") as caught:

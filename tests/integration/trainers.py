@@ -19,6 +19,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from model.jobs import TrainingJob
+from model.launch import run_trainer
+from model.threads import import_with_tensorflow
+from schemas.errors import ModelError
+from schemas.records import Place
+
 SHARED = Path(os.environ.get("SKYMILL_SHARED", Path(__file__).parents[3] / "shared"))
 SKY = SHARED / "real" / "sdss-photoz"
 SMALL = {"network.hidden": [16], "network.members": 2, "network.rings": 6, "head.bins": 40}
@@ -53,8 +59,6 @@ def _rows(name):
 
 def small_job(folder, cube, **changed):
     """Return a job on the preset `light`, smaller still."""
-    from model.jobs import TrainingJob
-
     job = TrainingJob(
         cube=cube,
         checkpoint=str(folder / "checkpoint"),
@@ -102,9 +106,6 @@ class Trainers:
         self._futures = [self._pool.submit(self._watch, job, rank, generation) for rank in range(members)]
 
     def _watch(self, job, rank, generation):
-        from model.launch import run_trainer
-        from schemas.records import Place
-
         place = Place(rank, self._addresses, generation)
         heard = self.events.append if rank == 0 else None
         try:
@@ -190,11 +191,8 @@ def _said(work, name, rank):
 
 def member(work, rank):
     """Be a member: train each case, and write down what came of it."""
-    from model.threads import import_with_tensorflow
-
     training = import_with_tensorflow("model.training", threads=1)
     from model import engines
-    from schemas.records import Place
 
     told = json.loads((work / "cases.json").read_text())
     place = Place(rank, tuple(told["members"]), 1)
@@ -212,8 +210,6 @@ def member(work, rank):
 
 def _train(training, job, place, group):
     """Do what `model.training.train` does, in a group that was joined before."""
-    from schemas.errors import ModelError
-
     preset = training.load_preset(job.preset, job.resolved_overrides())
     data = training.gather(job, preset, members=place.size)
     machine = training.assemble(preset, data.cube, job.seed, group=group)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from model.losses import make_loss
+from model.metrics import crps
 from schemas.errors import ModelError
 
 HEAD = {"kind": "bins", "z_min": 0.0, "z_max": 0.4, "bins": 40}
@@ -30,8 +31,6 @@ def test_a_label_at_the_very_edge_has_a_finite_loss():
 
 
 def test_the_crps_loss_is_the_metric_in_units_of_a_bin():
-    from model.metrics import crps
-
     loss = make_loss({"kind": "crps"}, HEAD)
     labels, logits = np.array([0.1234, 0.31], "f4"), _logits(2, members=1)
     pdf = np.exp(logits[:, 0]) / np.exp(logits[:, 0]).sum(1, keepdims=True)

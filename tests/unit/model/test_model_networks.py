@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
 
+from model.blocks import RadialProfile
 from model.cubes import Geometry
+from model.heads import summarise
 from model.networks import build_network
 from model.order import apply_symmetries
 from model.presets import load_preset
@@ -30,8 +32,6 @@ def test_menko_has_its_published_number_of_parameters():
 
 @pytest.mark.parametrize("pixels", [32, 77, 128])
 def test_the_default_network_gives_pdfs_for_any_size(pixels):
-    from model.heads import summarise
-
     network = _network("light", pixels, **{"network.members": 1})
     pdf = np.asarray(summarise(_output(network, _images(3, pixels)), load_preset("light")["head"]))
     assert pdf.shape == (3, 180)
@@ -70,8 +70,6 @@ def test_images_that_are_too_small_are_refused():
 def test_a_ring_s_mean_is_the_mean_of_its_pixels():
     import keras
 
-    from model.blocks import RadialProfile
-
     side = 41
     y, x = np.mgrid[:side, :side] - (side - 1) / 2
     radius = np.hypot(x, y) / (side / 2)
@@ -86,8 +84,6 @@ def test_a_ring_s_mean_is_the_mean_of_its_pixels():
 def test_texture_tells_a_lumpy_image_from_a_smooth_one_of_the_same_deviation():
     import keras
 
-    from model.blocks import RadialProfile
-
     side, rings = 41, 5
     y, x = np.mgrid[:side, :side]
     lumpy, smooth = 0.5 + 0.1 * (-1.0) ** (x + y), 0.5 + 0.1 * np.sign(x - (side - 1) / 2)
@@ -101,8 +97,6 @@ def test_texture_tells_a_lumpy_image_from_a_smooth_one_of_the_same_deviation():
 
 def test_the_elliptical_rings_follow_the_galaxy():
     import keras
-
-    from model.blocks import RadialProfile
 
     side = 61
     y, x = np.mgrid[:side, :side] - (side - 1) / 2
