@@ -202,7 +202,8 @@ class Training:
         for batch in batches:
             self._step(batch)
             due_s = max(self._job.checkpoint_s, self._save_took / _SAVES_COST_AT_MOST)
-            if self._first and time.monotonic() - self._saved >= due_s:
+            within = self.progress.batch < self._count  # the epoch's end has a checkpoint of its own
+            if self._first and within and time.monotonic() - self._saved >= due_s:
                 self._save()
         entry = self._measured()
         self._remember(entry)

@@ -1,5 +1,6 @@
 """A whole run of the command in a process of its own, which tests may kill."""
 
+import contextlib
 import json
 import os
 import signal
@@ -138,12 +139,17 @@ class MillRun:
             Wait for the end of the run; else leave it going.
         """
         process = self._going if going and self._going else self.start()
-        wait_for(lambda: self.units(stage, "done") >= done and self.under_way(stage), stage, process)
-        kill(process)
-        if not and_wait:
-            self._going = process
-            return ""
-        out, _ = process.communicate(timeout=280)
+        try:
+            wait_for(lambda: self.units(stage, "done") >= done and self.under_way(stage), stage, process)
+            kill(process)
+            if not and_wait:
+                self._going = process
+                return ""
+            out, _ = process.communicate(timeout=280)
+        except BaseException:
+            process.kill()
+            process.communicate()
+            raise
         return out
 
     def connect(self) -> "psycopg2.extensions.connection":
@@ -253,6 +259,7 @@ def database_killer(run: MillRun) -> Callable[[subprocess.Popen[str]], None]:
         pid = int((run.folder / "postgres" / "data" / "postmaster.pid").read_text().split("\n")[0])
         server = psutil.Process(pid)
         for victim in [server, *server.children()]:
-            victim.kill()
+            with contextlib.suppress(psutil.NoSuchProcess):  # a child that ended with its server
+                victim.kill()
 
     return kill

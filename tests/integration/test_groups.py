@@ -1,5 +1,6 @@
 """Groups on real Dask workers that are killed, stopped, late, deaf, or of another version."""
 
+import contextlib
 import os
 import secrets
 import signal
@@ -118,7 +119,8 @@ def workers(
         finally:
             for process in processes:
                 for each in [*psutil.Process(process.pid).children(recursive=True), process]:
-                    each.kill()
+                    with contextlib.suppress(psutil.NoSuchProcess):  # a child that ended with its worker
+                        each.kill()
             for process in processes:
                 process.wait()
             until(lambda: not {state.name for state in cluster.scheduler.workers.values()} & {*names})

@@ -77,7 +77,8 @@ def test_a_trainer_says_where_it_is(undisturbed):
     assert saved == sorted(set(saved)) and set(range(45, 181, 45)) <= set(saved)
     assert [step for step in saved if step % 45], "no checkpoint within an epoch"
     steps = [event for event in others if event["event"] == "step"]
-    assert len(steps) - 1 <= 1.1 * (steps[-1]["time"] - steps[0]["time"]), "at most one a second"
+    seconds = steps[-1]["time"] - steps[0]["time"]
+    assert len(steps) - 1 <= 1.1 * seconds + 0.5, "at most one a second, but for a first one told late"
     assert all(1 <= event["batch"] <= 45 and 1 <= event["epoch"] <= 4 for event in steps)
     assert steps[-1]["loss"] > 0
 
@@ -175,6 +176,18 @@ def test_another_seed_is_another_training_and_does_not_load_the_checkpoint(tmp_p
     assert starts[0] == "" and "another training" in starts[1]
 
 
+def test_the_last_batch_of_an_epoch_is_saved_once(tmp_path, cube):
+    events = []
+    train(small_job(tmp_path, cube, epochs=2, batch=180, checkpoint_s=0), report=events.append)
+    assert [event["step"] for event in events if event["event"] == "checkpoint"] == [1, 2]
+
+
+def _trainers():
+    """Trainers that this process has started and that have not ended; whatever else it has left is passed over."""
+    children = psutil.Process().children()
+    return [c for c in children if "model.trainer" in c.as_dict(["cmdline"], ad_value=[])["cmdline"]]
+
+
 def test_a_trainer_is_killed_when_its_caller_is_interrupted(tmp_path, cube):
     def interrupt(event):
         if event["event"] == "epoch":
@@ -183,8 +196,7 @@ def test_a_trainer_is_killed_when_its_caller_is_interrupted(tmp_path, cube):
     job = small_job(tmp_path, cube, epochs=10_000, patience=10_000)
     with pytest.raises(KeyboardInterrupt):
         run_trainer(job, on_progress=interrupt)
-    commands = [child.as_dict(["cmdline"], ad_value=[])["cmdline"] for child in psutil.Process().children()]
-    assert not [command for command in commands if "model.trainer" in command]
+    assert not _trainers()
 
 
 def test_the_trainer_s_error_is_raised_with_its_kind_and_remedy(tmp_path):
@@ -197,7 +209,7 @@ def test_the_trainer_s_error_is_raised_with_its_kind_and_remedy(tmp_path):
 
 def test_a_trainer_that_is_killed_is_not_the_job_s_fault(tmp_path, cube):
     def kill(event):
-        (trainer,) = (c for c in psutil.Process().children() if "model.trainer" in c.cmdline())
+        (trainer,) = _trainers()
         trainer.kill()
 
     with pytest.raises(WorkerError, match="was killed by SIGKILL") as caught:
