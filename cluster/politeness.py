@@ -189,7 +189,7 @@ class RemotePoliteness:
             found = await self._ask("skymill_admit", lane=lane, wanted=wanted, good=tuple(good))
             grant, good = _checked(Grant(**found["grant"])), NOTHING
             # A grant that was long on its way is stale: its slots belong to others by now.
-            if not grant.interval_s or time.monotonic() - begun - found["held_s"] <= LATE_S:
+            if not grant.interval_s or grant.probe or time.monotonic() - begun - found["held_s"] <= LATE_S:
                 return grant
 
     async def report(self, grant: Grant, answer: Answer, retry_after_s: float = 0.0) -> bool:
@@ -281,7 +281,7 @@ class Visit:
             due_s, grant = self._tickets.popleft()
             if (delay_s := due_s - time.monotonic()) > 0:
                 await asyncio.sleep(delay_s)
-            if not grant.interval_s or time.monotonic() - due_s <= LATE_S:
+            if not grant.interval_s or grant.probe or time.monotonic() - due_s <= LATE_S:
                 return grant
 
     def good(self, grant: Grant) -> None:

@@ -105,7 +105,7 @@ def content(cube: Path, block: Block) -> str:
 
 
 def fetch(cube: Path, url: str, *, rate: float = float("inf"), connections: int = 6, **settings):
-    source = replace(CutoutSource(url, 17, PIXELS, 0.4, read_timeout_s=2.0, backoff_s=0.1), **settings)
+    source = replace(CutoutSource(url, 17, PIXELS, 0.4, read_timeout_s=20.0, backoff_s=0.1), **settings)
     manners = Manners(url, requests_per_second=rate, connections=connections, give_up_after_s=2.0)
     receipts = []
     for block in blocks(cube):
@@ -277,7 +277,7 @@ class Odd(BaseHTTPRequestHandler):
             picture = b"<html>We will be back</html>"
         self.end_headers()
         with contextlib.suppress(ConnectionError):
-            for piece in (picture[k : k + 1] for k in range(100)) if self.way == "drip" else (picture,):
+            for piece in (picture[k : k + 1] for k in range(1000)) if self.way == "drip" else (picture,):
                 self.wfile.write(piece)
                 time.sleep(0.05 if self.way == "drip" else 0.0)
 
@@ -313,7 +313,7 @@ def test_a_server_that_drips_a_byte_at_a_time_is_left_after_the_guard_time(odd_s
     begun = time.monotonic()
     fetch(cube, odd_server, retries=0, connect_timeout_s=0.2, read_timeout_s=0.2)
     assert set(read_block(cube, blocks(cube)[0]).status) == {Status.TIMEOUT}
-    assert time.monotonic() - begun < 4.0
+    assert time.monotonic() - begun < 15.0
 
 
 def test_a_server_that_answers_nothing_but_error_pages_is_an_error_of_the_source(odd_server, tmp_path):

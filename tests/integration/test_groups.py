@@ -37,7 +37,7 @@ from group_member import set_status, wait_for
 HERE = Path(__file__).parent
 QUICK = Limits(
     grace_s=0.0,
-    words_s=0.5,
+    words_s=2.0,
     ping_every_s=1.0,
     silent_s=3.0,
     alarmed_s=2.0,
@@ -209,15 +209,17 @@ def test_without_a_replacement_those_that_are_left_go_on_from_the_last_durable_s
     scheduler, tmp_path: Path
 ):
     with workers(scheduler, tmp_path, 2), session(scheduler, tmp_path, 2) as dask_session:
-        drive = Drive(dask_session, [steps(tmp_path, 80)])
+        drive = Drive(dask_session, [steps(tmp_path, 10**6)])
         until(lambda: drive.heard("checkpoint", step=20))
         killed = time.monotonic()
         os.kill(drive.pid(1, 1), signal.SIGKILL)
+        until(lambda: drive.heard("checkpoint", generation=2))
+        (tmp_path / "group" / "enough").touch()
         (outcome,) = drive.end()
     second = drive.heard("generation", generation=2)[0]
     assert second["members"] == 1 and "is gone" in second["why"]
-    assert second["at"] - killed < 5
-    assert outcome.value.first >= 20 and outcome.value.last == 80 and outcome.value.place.size == 1
+    assert second["at"] - killed < 15
+    assert outcome.value.first >= 20 and outcome.value.place.size == 1
     assert outcome.starts == 2
 
 
@@ -331,9 +333,11 @@ with DaskSession(Cluster(address={scheduler.scheduler_address!r}), scratch=Path(
     with workers(scheduler, tmp_path, 1), session(scheduler, tmp_path, 1) as dask_session:
         first = subprocess.Popen([sys.executable, "-c", driver])
         step = tmp_path / "group" / "step"
-        until(step.exists)
-        first.kill()
-        first.wait()
+        try:
+            until(step.exists)
+        finally:
+            first.kill()
+            first.wait()
         at = int(step.read_text())
         drive = Drive(dask_session, [steps(tmp_path, at + 200, first_generation=2)])
         (outcome,) = drive.end()
@@ -382,22 +386,24 @@ def test_a_late_worker_gets_in_at_the_next_boundary_but_not_one_of_another_versi
 
 
 def test_leaving_early_ends_the_members(three: DaskSession, tmp_path: Path):
-    tasks = [steps(tmp_path, 5, key="short"), steps(tmp_path, 10**6, key="long")]
+    tasks = [steps(tmp_path, 50, key="short"), steps(tmp_path, 10**6, key="long")]
     outcomes = run_groups(three, tasks, regroup=lambda *_: None, on_event=lambda *_: None, limits=QUICK)
-    assert next(outcomes).task.key == "short"
-    until((tmp_path / "long" / "step").exists)
-    outcomes.close()
-    assert list((tmp_path / "long").glob("ended-*"))
+    with contextlib.closing(outcomes):
+        assert next(outcomes).task.key == "short"
+        until((tmp_path / "long" / "step").exists)
+    until(lambda: list((tmp_path / "long").glob("ended-*")))
     until(lambda: not any(three.client.processing().values()))
 
 
 def test_a_nannys_replacement_is_waited_for(nannied: DaskSession, tmp_path: Path):
-    drive = Drive(nannied, [steps(tmp_path, 60)], Limits(grace_s=60.0))
+    drive = Drive(nannied, [steps(tmp_path, 10**6)], Limits(grace_s=60.0))
     until(lambda: drive.heard("checkpoint", step=20))
     os.kill(drive.pid(1, 0), signal.SIGKILL)  # rank 0 itself
+    until(lambda: drive.heard("checkpoint", generation=2))
+    (tmp_path / "group" / "enough").touch()
     (outcome,) = drive.end()
     assert [event["members"] for event in drive.heard("generation")] == [2, 2]
-    assert outcome.value.last == 60 and outcome.value.place.size == 2
+    assert outcome.value.first >= 20 and outcome.value.place.size == 2
 
 
 def test_a_member_that_does_not_end_costs_its_worker_and_no_more(nannied: DaskSession, tmp_path: Path):
@@ -411,13 +417,13 @@ def test_a_member_that_does_not_end_costs_its_worker_and_no_more(nannied: DaskSe
 
 def test_without_workers_it_waits_and_in_the_end_gives_up(scheduler, tmp_path: Path):
     said: list[str] = []
-    more = {"say": said.append, "warn_after_s": 0.5, "give_up_after_s": 2.0}
+    more = {"say": said.append, "warn_after_s": 0.5, "give_up_after_s": 5.0}
     with workers(scheduler, tmp_path, 1), session(scheduler, tmp_path, 1, **more) as dask_session:
         drive = Drive(dask_session, [steps(tmp_path, 10**6)])
         os.kill(drive.pid(1, 0), signal.SIGKILL)
         with pytest.raises(WorkerError, match="no Dask worker was there"):
             drive.end()
-    assert len(said) == 1
+    assert sum("no Dask worker" in text for text in said) == 1
 
 
 def test_paused_workers_have_no_room_and_the_user_hears_of_it(three: DaskSession, tmp_path: Path):
@@ -441,7 +447,7 @@ def test_paused_workers_have_no_room_and_the_user_hears_of_it(three: DaskSession
 
 
 def test_a_generation_with_a_member_that_does_not_begin_is_ended(three: DaskSession, tmp_path: Path):
-    errands, limits = Errands(three.client), replace(QUICK, begin_s=1.0)
+    errands, limits = Errands(three.client), replace(QUICK, begin_s=3.0)
     roster = Roster(errands, limits)
     hub = Hub(errands, roster, limits, "nonce", lambda *_: None, three.scheduler_answers)
     works, waits, _ = three.client.nthreads()
@@ -471,7 +477,7 @@ def test_a_generation_with_a_member_that_does_not_begin_is_ended(three: DaskSess
 def test_two_drivers_that_take_the_same_seats_both_come_to_their_end(three: DaskSession, tmp_path: Path):
     with DaskSession(Cluster(address=three.client.scheduler.address), scratch=tmp_path) as other:
         drives = [
-            Drive(session_, [steps(tmp_path, 10, key=key)], replace(QUICK, begin_s=1.0))
+            Drive(session_, [steps(tmp_path, 10, key=key)], replace(QUICK, begin_s=3.0))
             for key, session_ in (("one", three), ("two", other))
         ]
         outcomes = [outcome for drive in drives for outcome in drive.end()]
@@ -479,7 +485,7 @@ def test_two_drivers_that_take_the_same_seats_both_come_to_their_end(three: Dask
 
 
 def test_a_member_that_is_never_heard_again_is_left_out(three: DaskSession):
-    drive = Drive(three, [GroupTask("mute", BE_MUTE)], replace(QUICK, mute_s=1.0))
+    drive = Drive(three, [GroupTask("mute", BE_MUTE)], replace(QUICK, mute_s=3.0))
     (outcome,) = drive.end()
     assert outcome.value == 2
     assert "member 1" in drive.heard("generation")[1]["why"]

@@ -64,7 +64,7 @@ def test_the_version_shown_is_written_whole_and_takes_the_place_of_another(tmp_p
         publish(connection, tmp_path, {"spectro": 3})
         shown = catalogue.rollback(connection, "sky")
         assert shown == wanted
-        workers = LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None)
+        workers = LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address="127.0.0.1:0")
         with workers, Client(workers, set_as_default=False) as client:
             write_hats(connection=connection, version=shown, out=out, client=client)
     found = hats.read_hats(out)

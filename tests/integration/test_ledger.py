@@ -258,6 +258,7 @@ def test_a_run_has_one_driver_and_the_second_is_told_who(ledger, database_dsn, m
             other.open_run("demo", {}, provenance={}, seed=1)
         other.open_run("another", {}, provenance={}, seed=1)
         assert other.view_run("demo") and not other.view_run("nowhere")
+    monkeypatch.undo()
     ledger.close()
     with Ledger.open(database_dsn) as other:
         other.open_run("demo", {}, provenance={}, seed=1)
@@ -299,7 +300,7 @@ def test_a_hundred_thousand_units_are_planned_in_seconds(ledger):
     started = time.monotonic()
     assert len(ledger.todo(many)) == 100_000
     assert len(ledger.todo(many)) == 100_000
-    assert time.monotonic() - started < 30
+    assert time.monotonic() - started < 120
 
 
 def place_and_strike(placed, key, victim):
@@ -311,7 +312,7 @@ def place_and_strike(placed, key, victim):
 
 def test_a_database_killed_within_and_between_transactions_comes_back_consistent(tmp_path):
     directory = tmp_path / "db"
-    units = [Unit("fetch", f"spectro/{i:05d}", "i1") for i in range(40)]
+    units = [Unit("fetch", f"spectro/{i:05d}", "i1") for i in range(120)]
     placed: set[str] = set()
     kills = 0
     for round_ in range(6):
@@ -342,7 +343,7 @@ def test_a_database_killed_within_and_between_transactions_comes_back_consistent
         ledger.open_run("demo", {}, provenance={}, seed=1)
         for unit in ledger.todo(units):
             done(ledger, unit)
-        assert ledger.todo(units) == [] and len(ledger.receipts("fetch")) == 40
+        assert ledger.todo(units) == [] and len(ledger.receipts("fetch")) == 120
         assert consistent(dsn)
     assert kills >= 3
     assert parse_dsn(dsn)["host"] == "127.0.0.1"

@@ -173,7 +173,7 @@ def said(tmp_path_factory):
             env=environment,
             capture_output=True,
             text=True,
-            timeout=240,
+            timeout=600,
         )
         assert done.returncode == 0, done.stderr[-3000:]
         told = json.loads((work / f"{backend}.json").read_text())

@@ -13,6 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -239,17 +240,15 @@ def test_a_wrong_size_is_a_bad_request(sandbox: SandboxProcess) -> None:
 
 def test_the_loop_keeps_answering_while_it_draws_a_big_cutout(sandbox: SandboxProcess) -> None:
     [(ra, dec)] = positions(sandbox.url, 1)
-    drawing = subprocess.Popen(
-        [sys.executable, "-c", "import sys, urllib.request; urllib.request.urlopen(sys.argv[1]).read()",
-         cutout_url(sandbox.url, ra, dec, size=2048)]
-    )  # fmt: skip
-    slowest = 0.0
-    while drawing.poll() is None:
-        before = time.monotonic()
-        stats(sandbox.url)
-        slowest = max(slowest, time.monotonic() - before)
-    assert drawing.returncode == 0
-    assert slowest < 1.0
+    with ThreadPoolExecutor(1) as pool:
+        begun, slowest = time.monotonic(), 0.0
+        drawing = pool.submit(get, cutout_url(sandbox.url, ra, dec, size=2048))
+        while not drawing.done():
+            before = time.monotonic()
+            stats(sandbox.url)
+            slowest = max(slowest, time.monotonic() - before)
+    assert drawing.result()[0] == 200
+    assert slowest < 0.5 * (time.monotonic() - begun)
 
 
 def test_memory_stays_below_half_a_gibibyte(sandbox: SandboxProcess) -> None:
@@ -327,14 +326,16 @@ def test_positions_outside_by_decree_stay_outside_as_404_or_as_a_tile(tmp_path: 
 
 def test_a_client_above_the_rate_is_told_and_counted(tmp_path: Path) -> None:
     with start(SandboxOptions(rate_limit_per_s=5), tmp_path / "log") as slow:
+        begun = time.monotonic()
         codes = [get(f"{slow.url}dr17/nothing")[0] for _ in range(30)]
+        took_s = time.monotonic() - begun
         seen = stats(slow.url)
         assert (
             codes.count(429)
             == seen["violations"]["rate"]["count"]
             == len(seen["violations"]["rate"]["times_s"])
         )
-        assert 15 <= codes.count(429) <= 25
+        assert 24 - 5 * took_s <= codes.count(429) <= 25
         assert abs(seen["violations"]["rate"]["times_s"][0] - time.time()) < 60
 
 
@@ -366,12 +367,11 @@ def test_it_ends_with_status_zero_on_sigterm_even_while_an_answer_hangs(
     sandbox: SandboxProcess, tmp_path: Path
 ) -> None:
     faults = Faults(transient=1.0, kinds=("stall",))
-    process = start(SandboxOptions(faults=faults), tmp_path / "log")
     [at] = positions(sandbox.url, 1)
-    assert outcome(cutout_url(process.url, *at), 0.5) == "stall"
-    process.stop()
-    assert process._process.returncode == 0
-    process.stop()
+    with start(SandboxOptions(faults=faults), tmp_path / "log") as process:
+        assert outcome(cutout_url(process.url, *at), 0.5) == "stall"
+        process.stop()
+        assert process._process.returncode == 0
 
 
 def test_it_dies_with_its_parent(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ def shell(key: str, command: str, **more) -> Task:
 
 def wait_for(path: Path) -> None:
     deadline = time.monotonic() + 20
-    while not path.exists():
+    while not (path.exists() and path.stat().st_size):
         assert time.monotonic() < deadline, path
         time.sleep(0.02)
 
@@ -137,12 +137,16 @@ def test_two_drivers_of_one_scheduler_get_each_their_own_result(tmp_path: Path):
     with scheduler(tmp_path) as cluster, worker(cluster, tmp_path):
         section = Cluster(address=cluster.scheduler_address)
         with DaskSession(section, scratch=tmp_path) as one, DaskSession(section, scratch=tmp_path) as two:
-            running = one.run([shell("unit", f"echo > {tmp_path}/begun; sleep 1; exit 3")])
+            wait = f"while [ ! -e {tmp_path}/go ]; do sleep 0.1; done"
+            running = one.run([shell("unit", f"echo > {tmp_path}/begun; {wait}; exit 3")])
             with ThreadPoolExecutor(1) as pool:
                 first = pool.submit(next, running)
-                wait_for(tmp_path / "begun")
-                second = next(two.run([Task("unit", "builtins:dict", {"value": 2})]))
-                assert not first.done()
+                try:
+                    wait_for(tmp_path / "begun")
+                    second = next(two.run([Task("unit", "builtins:dict", {"value": 2})]))
+                    assert not first.done()
+                finally:
+                    (tmp_path / "go").touch()
     assert second.value == {"value": 2}
     assert "exit status 3" in first.result().error.message
 
@@ -168,7 +172,7 @@ def test_a_worker_of_another_version_that_joins_late_ends_the_run(tmp_path: Path
     with scheduler(tmp_path) as cluster, worker(cluster, tmp_path):
         section = Cluster(address=cluster.scheduler_address)
         with DaskSession(section, scratch=tmp_path) as session:
-            outcomes = session.run([shell("long", "exec sleep 20")])
+            outcomes = session.run([shell("long", "exec sleep 120")])
             with (
                 worker(cluster, tmp_path, PYTHONPATH=str(other.parent)),
                 pytest.raises(WorkerError, match=r"has skymill 0\.0\.0 .*, the driver"),

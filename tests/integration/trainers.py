@@ -4,9 +4,11 @@ A process joins one group in its life, but a group may learn one thing after ano
 costs one start of the libraries a member.
 """
 
+import contextlib
 import csv
 import json
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -80,14 +82,15 @@ def small_job(folder, cube, **changed):
 
 
 def free_addresses(count):
-    """Return addresses on this host whose ports are free now."""
-    sockets = [socket.socket() for _ in range(count)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    addresses = tuple(f"127.0.0.1:{one.getsockname()[1]}" for one in sockets)
-    for one in sockets:
-        one.close()
-    return addresses
+    """Return addresses on this host that are free now, of ports that nobody is given who asks for any."""
+    addresses: list[str] = []
+    for port in random.sample(range(20_000, 32_000), 12_000):
+        with socket.socket() as one, contextlib.suppress(OSError):
+            one.bind(("127.0.0.1", port))
+            addresses.append(f"127.0.0.1:{port}")
+        if len(addresses) == count:
+            return tuple(addresses)
+    raise AssertionError("this host has no free ports")
 
 
 class Trainers:
@@ -175,8 +178,13 @@ def train_in_groups(folder, cases, sizes):
                 members.append(
                     subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
                 )
-        for rank, member in enumerate(members):
-            assert member.wait(600) == 0, (work / f"log-{rank}").read_text()[-2000:]
+        try:
+            for rank, member in enumerate(members):
+                assert member.wait(600) == 0, (work / f"log-{rank}").read_text()[-2000:]
+        finally:
+            for member in members:
+                member.kill()
+                member.wait()
         return {(name, size): [_said(work, name, rank) for rank in range(size)] for name in mine}
 
     with ThreadPoolExecutor(2) as pool:
