@@ -21,7 +21,7 @@ from model.batches import Batch
 from model.heads import summarise
 from model.jobs import peer_lost
 from model.losses import Loss
-from schemas.errors import WorkerError
+from schemas.errors import PeerLost, WorkerError
 from schemas.records import Place
 
 Array = NDArray[Any]
@@ -125,10 +125,10 @@ def join(place: Place) -> Group:
 
     Raises
     ------
-    WorkerError
-        The address this member was given is taken by another process.
     PeerLost
-        Another member did not come, or ended.
+        Another member did not come, or ended; or another process has taken this member's address.
+    WorkerError
+        It cannot join for another reason.
     """
     devices = tf.config.list_physical_devices("GPU")
     tf.config.set_visible_devices(devices[:1], "GPU")
@@ -145,7 +145,7 @@ def join(place: Place) -> Group:
         strategy = tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
     except tf.errors.OpError as error:
         if any(words in str(error) for words in _PORT_TAKEN):
-            raise WorkerError(
+            raise PeerLost(  # nobody is to blame: all begin again
                 f"trainer {place.rank} of {place.size} cannot listen on {place.members[place.rank]}: "
                 "another process took the port in the meantime",
                 "nothing to do: the next generation takes other ports",

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -70,7 +69,7 @@ def wait_for(
     what: str,
     process: "subprocess.Popen[str] | None" = None,
     *,
-    patience_s: float = 240,
+    patience_s: float = 600,
 ) -> Any:
     """Wait until `ready` returns something true, and return it; fail if `process` ends before."""
     deadline = time.monotonic() + patience_s
@@ -96,7 +95,7 @@ class MillRun:
         )
         self.run_file.write_text(text)
 
-    def command(self, verb: str, *words: str, timeout_s: float = 280) -> subprocess.CompletedProcess[str]:
+    def command(self, verb: str, *words: str, timeout_s: float = 600) -> subprocess.CompletedProcess[str]:
         """Run a verb to its end."""
         return subprocess.run(
             [SKYMILL, verb, str(self.run_file), *words], capture_output=True, text=True, timeout=timeout_s
@@ -145,7 +144,7 @@ class MillRun:
             if not and_wait:
                 self._going = process
                 return ""
-            out, _ = process.communicate(timeout=280)
+            out, _ = process.communicate(timeout=600)
         except BaseException:
             process.kill()
             process.communicate()
@@ -157,7 +156,12 @@ class MillRun:
         port = (self.folder / "postgres" / "data" / "postmaster.pid").read_text().split("\n")[3]
         passfile = self.folder / "postgres" / "pgpass"
         return psycopg2.connect(
-            host="127.0.0.1", port=port, user="skymill", dbname="skymill", passfile=str(passfile)
+            host="127.0.0.1",
+            port=port,
+            user="skymill",
+            dbname="skymill",
+            passfile=str(passfile),
+            connect_timeout=5,
         )
 
     def query(self, sql: str) -> list[tuple]:
@@ -235,9 +239,10 @@ def kill_driver(process: subprocess.Popen[str]) -> None:
 def kill_worker(process: subprocess.Popen[str]) -> None:
     """Kill one Dask worker of the driver, with what it has started."""
     for child in psutil.Process(process.pid).children():
-        if "spawn_main" in " ".join(child.cmdline()):
-            os.kill(child.pid, signal.SIGKILL)
-            return
+        with contextlib.suppress(psutil.Error):  # one that has just ended
+            if "spawn_main" in " ".join(child.cmdline()):
+                child.kill()
+                return
     raise AssertionError("the driver has no worker")
 
 

@@ -2,7 +2,6 @@
 
 import signal
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from mill_run import MillRun
+from mill_run import MillRun, wait_for
 
 WORDS = (
     "samples.spectro.limit=80",
@@ -37,17 +36,16 @@ def flip(path: Path) -> None:
 
 
 def test_sigterm_ends_a_run_with_a_word_and_another_driver_is_told_that_it_is_busy(mill: MillRun):
-    process = mill.start(*IMPATIENT)
-    deadline = time.monotonic() + 120
-    while not mill.units("pull", "running") and not mill.units("pull", "done"):
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    busy = mill.command("run", *IMPATIENT)
-    assert (busy.returncode, "another driver" in busy.stderr) == (9, True)
-    assert "pull" in mill.command("status").stdout
-    process.send_signal(signal.SIGTERM)
-    out, _ = process.communicate(timeout=60)
+    with mill.start(*IMPATIENT) as process:
+        try:
+            wait_for(lambda: mill.units("pull", "running") or mill.units("pull", "done"), "pull", process)
+            busy = mill.command("run", *IMPATIENT)
+            assert (busy.returncode, "another driver" in busy.stderr) == (9, True)
+            assert "pull" in mill.command("status").stdout
+            process.send_signal(signal.SIGTERM)
+            out, _ = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == 143
     assert "interrupted; nothing is lost" in out
     assert "Traceback" not in out

@@ -19,10 +19,12 @@ IN_FLIGHT = 4
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MillRun]:
     run = MillRun(tmp_path_factory.mktemp("undisturbed"), rows_per_block=BLOCK)
-    done = run.command("run")
-    assert done.returncode == 0, done.stdout + done.stderr
-    yield run
-    run.stop_database()
+    try:
+        done = run.command("run")
+        assert done.returncode == 0, done.stdout + done.stderr
+        yield run
+    finally:
+        run.stop_database()
 
 
 def test_a_finished_run_has_nothing_to_do(undisturbed: MillRun):
@@ -33,6 +35,7 @@ def test_a_finished_run_has_nothing_to_do(undisturbed: MillRun):
     assert undisturbed.attempts() == before
 
 
+@pytest.mark.timeout(1800)
 def test_driver_database_and_worker_are_killed_and_the_catalogue_is_the_same(
     undisturbed: MillRun, tmp_path: Path
 ):
@@ -43,8 +46,8 @@ def test_driver_database_and_worker_are_killed_and_the_catalogue_is_the_same(
         check_last_words(run.start_and_kill("fetch", database_killer(run), done=8, going=True))
         run.start_and_kill("train", learning_driver_killer(run), done=0)
         run.start_and_kill("infer", kill_driver, done=1)
-        check_last_words(run.start_and_kill("infer", database_killer(run), done=6))
-        out = run.start_and_kill("infer", kill_worker, done=10)
+        check_last_words(run.start_and_kill("infer", database_killer(run), done=1))
+        out = run.start_and_kill("infer", kill_worker, done=1)
         assert "published" in out, out
         assert run.members() == [2, 2]
         assert run.history() == undisturbed.history()
@@ -55,7 +58,8 @@ def test_driver_database_and_worker_are_killed_and_the_catalogue_is_the_same(
 
 
 def check_last_words(out: str) -> None:
-    assert "Traceback" not in out and "remedy" in out, out
+    words = out[out.rindex("skymill: ") :]  # before it, a worker that was just starting may have complained
+    assert "Traceback" not in words and "remedy" in words, out
 
 
 def redone_at_most(run: MillRun, undisturbed: MillRun, limit: int) -> None:

@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import mill_run
 from mill_run import MillRun
 
-EPOCHS, BATCH = 6, 4
+EPOCHS, BATCH = 8, 4
 TRAINING = (
     "samples.targets.limit=20",
     f"training.epochs={EPOCHS}",
@@ -46,7 +46,7 @@ class Cluster:
         self._file = folder / "scheduler.json"
         self._scheduler = self._start("scheduler", "--port", "0", "--scheduler-file", str(self._file))
         self.workers: list[psutil.Popen] = []
-        wait_for(self._file.exists, "a scheduler")
+        wait_for(lambda: self._file.exists() and self._file.read_text().endswith("}"), "a scheduler")
 
     @property
     def address(self) -> str:
@@ -94,7 +94,7 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
 
 def middle_of_an_epoch(run: MillRun) -> bool:
     """Say whether the last word was of a batch of a later epoch that is neither its first nor its last."""
-    last = (run.events() or [{}])[-1]
+    last = next((event for event in reversed(run.events()) if event["event"] in ("step", "epoch")), {})
     return last.get("epoch", 0) > 1 and 0 < last.get("batch", 0) < last.get("batches", 0)
 
 

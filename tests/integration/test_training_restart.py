@@ -125,6 +125,6 @@ def test_a_member_whose_port_is_taken_says_so(make_job):
         taken.bind(("0.0.0.0", 0))
         taken.listen()
         address = f"127.0.0.1:{taken.getsockname()[1]}"
-        with pytest.raises(WorkerError, match=f"cannot listen on {address}") as caught:
+        with pytest.raises(PeerLost, match=f"cannot listen on {address}") as caught:
             run_trainer(make_job("taken"), Place(0, (address,), 1))
     assert "other ports" in caught.value.remedy

@@ -42,7 +42,7 @@ def test_gpus_are_counted_by_the_drivers_files_where_nothing_else_is_said(tmp_pa
 
 
 def test_a_host_without_a_free_port_is_told_with_a_remedy():
-    nowhere = "192.0.2.1"  # kept for documentation (RFC 5737): no port of it can be bound
+    nowhere = "203.0.113.1"  # kept for documentation (RFC 5737): no port of it can be bound
     with pytest.raises(WorkerError, match=f"no free port on {nowhere}") as caught:
         _free_port(nowhere)
     assert "ip_local_port_range" in caught.value.remedy

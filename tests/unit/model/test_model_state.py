@@ -130,6 +130,9 @@ from model.state import Checkpoints, Progress, State
 
 LAYOUT = [["w", [20000]]]
 folder, seen = Path(sys.argv[1]), 0
+begun = time.monotonic()
+Checkpoints(folder, job="j", layout=LAYOUT).save(State(Progress(step=1), [np.full(20000, 1, "f4")]))
+took_s = time.monotonic() - begun
 for kill in range(100):
     child = os.fork()
     if not child:
@@ -139,7 +142,7 @@ for kill in range(100):
         while True:
             step += 1
             checkpoints.save(State(Progress(step=step), [np.full(20000, step, "f4")]))
-    time.sleep(random.uniform(0.0, 0.04) + (0.2 if kill == 0 else 0))
+    time.sleep(random.uniform(0.0, 0.04 + 6 * took_s))
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     state, ignored = Checkpoints(folder, job="j", layout=LAYOUT, generation=kill).load()
