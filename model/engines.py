@@ -148,7 +148,7 @@ def join(place: Place) -> Group:
             raise PeerLost(  # nobody is to blame: all begin again
                 f"trainer {place.rank} of {place.size} cannot listen on {place.members[place.rank]}: "
                 "another process took the port in the meantime",
-                "nothing to do: the next generation takes other ports",
+                "nothing to do if it comes once: the next generation takes other ports; else see that trainer's log",
             ) from error
         if place.size > 1 and _is_lost(error):
             raise peer_lost(place.rank, place.size, _first_line(error)) from error

@@ -57,7 +57,7 @@ def run_trainer(
     Raises
     ------
     PeerLost
-        The trainer ended because another member of its group did.
+        The trainer ended because another member of its group did, or another process took its port.
     WorkerError
         It was killed, ended without a word, was silent for ``job.deadline_s``, or `stopped` said so.
     StoreError

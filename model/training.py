@@ -72,9 +72,9 @@ def train(job: TrainingJob, *, report: Report, place: Place = ALONE) -> Training
     StoreError
         The cube cannot be read, or a checkpoint cannot be written.
     PeerLost
-        Another member ended.
+        Another member ended, or another process has taken this member's address.
     WorkerError
-        The address of this member is taken by another process.
+        This member cannot join its group for another reason.
     """
     started = time.monotonic()
     preset = load_preset(job.preset, job.resolved_overrides())

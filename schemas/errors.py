@@ -101,7 +101,7 @@ class WorkerError(SkymillError):
 
 
 class PeerLost(WorkerError):
-    """A trainer ended because another member of its group did; not the cause."""
+    """A trainer ended because another member of its group did, or its port was taken: it is not the cause."""
 
 
 class Busy(SkymillError):

@@ -147,7 +147,9 @@ class MillRun:
             out, _ = process.communicate(timeout=600)
         except BaseException:
             process.kill()
-            process.communicate()
+            process.wait()
+            if process.stdout:
+                process.stdout.close()
             raise
         return out
 

@@ -45,7 +45,7 @@ def keep_step(
     step = int((home / "step").read_text()) if (home / "step").exists() else 0
     first, regroup = step, False
     try:
-        while step < steps and not regroup and not (home / "enough").exists():
+        while step < steps and not regroup and (place.rank or not (home / "enough").exists()):
             if stopped():
                 (home / f"ended-{place.generation}-{place.rank}").touch()
                 raise schemas.errors.WorkerError("it was ended")

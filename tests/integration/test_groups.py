@@ -387,11 +387,12 @@ def test_a_late_worker_gets_in_at_the_next_boundary_but_not_one_of_another_versi
 
 def test_leaving_early_ends_the_members(three: DaskSession, tmp_path: Path):
     tasks = [steps(tmp_path, 50, key="short"), steps(tmp_path, 10**6, key="long")]
-    outcomes = run_groups(three, tasks, regroup=lambda *_: None, on_event=lambda *_: None, limits=QUICK)
+    limits = replace(QUICK, end_s=20.0)
+    outcomes = run_groups(three, tasks, regroup=lambda *_: None, on_event=lambda *_: None, limits=limits)
     with contextlib.closing(outcomes):
         assert next(outcomes).task.key == "short"
         until((tmp_path / "long" / "step").exists)
-    until(lambda: list((tmp_path / "long").glob("ended-*")))
+    assert list((tmp_path / "long").glob("ended-*"))
     until(lambda: not any(three.client.processing().values()))
 
 
@@ -399,7 +400,7 @@ def test_a_nannys_replacement_is_waited_for(nannied: DaskSession, tmp_path: Path
     drive = Drive(nannied, [steps(tmp_path, 10**6)], Limits(grace_s=60.0))
     until(lambda: drive.heard("checkpoint", step=20))
     os.kill(drive.pid(1, 0), signal.SIGKILL)  # rank 0 itself
-    until(lambda: drive.heard("checkpoint", generation=2))
+    until(lambda: drive.heard("checkpoint", generation=2), within_s=90)
     (tmp_path / "group" / "enough").touch()
     (outcome,) = drive.end()
     assert [event["members"] for event in drive.heard("generation")] == [2, 2]

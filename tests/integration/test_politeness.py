@@ -122,7 +122,8 @@ def test_workers_share_one_rate(client):
 def test_two_drivers_with_different_manners_share_the_stricter_rate(client):
     strict = manners(True, requests_per_second=20.0)
     lax = replace(strict, requests_per_second=200.0)
-    futures = [client.submit(_start_times, limits, 20, pure=False) for limits in (strict, lax)]
+    asked = ((strict, 20), (lax, 60))  # so many that the lax one is not done before the strict one comes
+    futures = [client.submit(_start_times, limits, count, pure=False) for limits, count in asked]
     strictly, laxly = (future.result() for future in futures)
     # the lax one may have begun before the strict one came
     times = sorted(time for time in [*strictly, *laxly] if time >= strictly[0])

@@ -242,7 +242,7 @@ def test_the_loop_keeps_answering_while_it_draws_a_big_cutout(sandbox: SandboxPr
     [(ra, dec)] = positions(sandbox.url, 1)
     with ThreadPoolExecutor(1) as pool:
         begun, slowest = time.monotonic(), 0.0
-        drawing = pool.submit(get, cutout_url(sandbox.url, ra, dec, size=2048))
+        drawing = pool.submit(get, cutout_url(sandbox.url, ra, dec, size=2048), timeout_s=300)
         while not drawing.done():
             before = time.monotonic()
             stats(sandbox.url)

@@ -1,5 +1,6 @@
 """Real Dask processes: workers that are killed, drivers that share a scheduler, and a scheduler that dies."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -124,12 +125,17 @@ def worker(cluster: LocalCluster, folder: Path, **environment: str) -> Iterator[
     options = ["--no-nanny", "--no-dashboard", "--nthreads", "2", "--local-directory", str(folder)]
     with (folder / "worker.log").open("ab") as log:
         process = subprocess.Popen(
-            [*command, *options], env={**os.environ, **environment}, stdout=log, stderr=log
+            [*command, *options],
+            env={**os.environ, **environment},
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
         )
     try:
         yield process
     finally:
-        process.kill()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # what its task has started too
         process.wait()
 
 

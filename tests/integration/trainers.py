@@ -84,7 +84,7 @@ def small_job(folder, cube, **changed):
 def free_addresses(count):
     """Return addresses on this host that are free now, of ports that nobody is given who asks for any."""
     addresses: list[str] = []
-    for port in random.sample(range(20_000, 32_000), 12_000):
+    for port in random.SystemRandom().sample(range(20_000, 32_000), 12_000):
         with socket.socket() as one, contextlib.suppress(OSError):
             one.bind(("127.0.0.1", port))
             addresses.append(f"127.0.0.1:{port}")

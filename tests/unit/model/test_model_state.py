@@ -142,7 +142,7 @@ for kill in range(100):
         while True:
             step += 1
             checkpoints.save(State(Progress(step=step), [np.full(20000, step, "f4")]))
-    time.sleep(random.uniform(0.0, 0.04 + 6 * took_s))
+    time.sleep(min(1.0, random.uniform(0.0, 0.04 + 6 * took_s)))
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     state, ignored = Checkpoints(folder, job="j", layout=LAYOUT, generation=kill).load()
