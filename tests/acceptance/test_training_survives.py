@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import mill_run
 from mill_run import MillRun
 
-EPOCHS, BATCH = 8, 4
+EPOCHS, BATCH = 7, 4
 TRAINING = (
     "samples.targets.limit=20",
     f"training.epochs={EPOCHS}",
