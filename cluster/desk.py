@@ -105,6 +105,13 @@ class Grant:
     cap: int = 1
     down: str = ""
 
+    def is_late(self, by_s: float) -> bool:
+        """Say whether `by_s` [s] after its time its slots belong to others.
+
+        They never do where nothing is spaced, nor those of a probe, which nobody else is given.
+        """
+        return by_s > LATE_S and self.interval_s > 0 and not self.probe
+
 
 @dataclass
 class _Lane:
@@ -264,7 +271,7 @@ class Desk:
     def is_current(self, grant: Grant) -> bool:
         """Say whether a booked time still holds: no pause came between, and it is not past."""
         with self._lock:
-            late = self.clock() - grant.start_s > LATE_S and grant.interval_s > 0 and not grant.probe
+            late = grant.is_late(self.clock() - grant.start_s)
             return grant.count > 0 and grant.epoch == self._epoch and not late
 
     def good(self, lane: str, count: int, *, window: int, epoch: int) -> None:

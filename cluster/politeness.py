@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Protocol
 
 from distributed import Client, SchedulerPlugin, default_client, get_worker
 
-from cluster.desk import LATE_S, Answer, Desk, Grant, Manners
+from cluster.desk import Answer, Desk, Grant, Manners
 from schemas.errors import SourceDown
 
 PLUGIN = "skymill-politeness"
@@ -188,8 +188,7 @@ class RemotePoliteness:
             begun = time.monotonic()
             found = await self._ask("skymill_admit", lane=lane, wanted=wanted, good=tuple(good))
             grant, good = _checked(Grant(**found["grant"])), NOTHING
-            # A grant that was long on its way is stale: its slots belong to others by now.
-            if not grant.interval_s or grant.probe or time.monotonic() - begun - found["held_s"] <= LATE_S:
+            if not grant.is_late(time.monotonic() - begun - found["held_s"]):
                 return grant
 
     async def report(self, grant: Grant, answer: Answer, retry_after_s: float = 0.0) -> bool:
@@ -281,7 +280,7 @@ class Visit:
             due_s, grant = self._tickets.popleft()
             if (delay_s := due_s - time.monotonic()) > 0:
                 await asyncio.sleep(delay_s)
-            if not grant.interval_s or grant.probe or time.monotonic() - due_s <= LATE_S:
+            if not grant.is_late(time.monotonic() - due_s):
                 return grant
 
     def good(self, grant: Grant) -> None:

@@ -146,10 +146,8 @@ class MillRun:
                 return ""
             out, _ = process.communicate(timeout=600)
         except BaseException:
-            process.kill()
-            process.wait()
-            if process.stdout:
-                process.stdout.close()
+            with process:
+                process.kill()
             raise
         return out
 

@@ -11,7 +11,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from trainers import small_job, toy
+from trainers import children_with, small_job, toy
 
 from model.bundles import load_bundle
 from model.jobs import write_task
@@ -182,12 +182,6 @@ def test_the_last_batch_of_an_epoch_is_saved_once(tmp_path, cube):
     assert [event["step"] for event in events if event["event"] == "checkpoint"] == [1, 2]
 
 
-def _trainers():
-    """Trainers that this process has started and that have not ended; whatever else it has left is passed over."""
-    children = psutil.Process().children()
-    return [c for c in children if "model.trainer" in c.as_dict(["cmdline"], ad_value=[])["cmdline"]]
-
-
 def test_a_trainer_is_killed_when_its_caller_is_interrupted(tmp_path, cube):
     def interrupt(event):
         if event["event"] == "epoch":
@@ -196,7 +190,7 @@ def test_a_trainer_is_killed_when_its_caller_is_interrupted(tmp_path, cube):
     job = small_job(tmp_path, cube, epochs=10_000, patience=10_000)
     with pytest.raises(KeyboardInterrupt):
         run_trainer(job, on_progress=interrupt)
-    assert not _trainers()
+    assert not children_with("model.trainer")
 
 
 def test_the_trainer_s_error_is_raised_with_its_kind_and_remedy(tmp_path):
@@ -209,7 +203,9 @@ def test_the_trainer_s_error_is_raised_with_its_kind_and_remedy(tmp_path):
 
 def test_a_trainer_that_is_killed_is_not_the_job_s_fault(tmp_path, cube):
     def kill(event):
-        for trainer in _trainers():  # none, if this is the second of two events told at once
+        for trainer in children_with(
+            "model.trainer"
+        ):  # none, if this is the second of two events told at once
             trainer.kill()
 
     with pytest.raises(WorkerError, match="was killed by SIGKILL") as caught:

@@ -19,6 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import psutil
 from PIL import Image
 
 from model.jobs import TrainingJob
@@ -93,6 +94,12 @@ def free_addresses(count):
     raise AssertionError("this host has no free ports")
 
 
+def children_with(word):
+    """Return the children of this process that are at work and have this word in their command."""
+    children = psutil.Process().children()
+    return [child for child in children if word in child.as_dict(["cmdline"], ad_value=[])["cmdline"]]
+
+
 class Trainers:
     """The trainers of a generation, each watched by a thread as a worker does; `pids` by rank.
 
@@ -127,11 +134,7 @@ class Trainers:
 
     def pid(self, rank):
         """Return the process id of a member's trainer."""
-        import psutil
-
-        job = str(self._folder / f"job-{rank}.json")
-        children = psutil.Process().children()
-        return next(c.pid for c in children if job in c.as_dict(["cmdline"], ad_value=[])["cmdline"])
+        return children_with(str(self._folder / f"job-{rank}.json"))[0].pid
 
     def wait(self, rank):
         """Wait until a member has ended."""

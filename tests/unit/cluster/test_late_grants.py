@@ -30,7 +30,7 @@ def test_a_late_grant_is_asked_for_again_but_a_late_probe_is_used_as_no_other_is
 
 
 def test_a_probe_that_waited_too_long_for_its_turn_is_used(monkeypatch):
-    monkeypatch.setattr("cluster.politeness.LATE_S", -1.0)
+    monkeypatch.setattr("cluster.desk.LATE_S", -1.0)
 
     async def first() -> Grant:
         async with Visit(RemotePoliteness(MANNERS, Slow(PLAIN, PLAIN, PROBE), "worker"), wanted=1) as visit:
