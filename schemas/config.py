@@ -60,6 +60,7 @@ class Sandbox(Section):
     """The sky that is started by itself when ``source.url`` is "sandbox"."""
 
     sky: ExpandedPath = "default"
+    host: str = "127.0.0.1"
     transient: Fraction = 0.0
     outside: Fraction = 0.0
     rate_limit_per_s: Annotated[float, Field(gt=0)] | None = None
@@ -176,9 +177,17 @@ class Search(Section):
 
 
 class Cluster(Section):
-    """Where the work is done: local processes, or a Dask scheduler that is there already."""
+    """Where the work is done: local processes, a Dask scheduler that is there already, or jobs of a site.
+
+    ``address`` is the scheduler's, or the path of its scheduler file (``….json``); ``pooled`` says that its workers
+    name the stages they are for. ``site`` has the workers be jobs of a site, `nodes` at most, while the driver stays
+    here.
+    """
 
     address: str | None = None
+    pooled: bool = False
+    site: str | None = None
+    nodes: Annotated[int, Field(gt=0)] = 1
     workers: Annotated[int, Field(gt=0)] = 2
     threads: Annotated[int, Field(gt=0, le=1024)] = 1
     memory_gib: Annotated[float, Field(gt=0)] = 4.0

@@ -14,7 +14,9 @@
     │   └── Diverged        exit 7   a loss or weights are no longer finite
     ├── WorkerError         exit 8   a task failed more often than allowed
     │   └── PeerLost        exit 8   a trainer ended because another of its group did
-    └── Busy                exit 9   another driver works on this run
+    ├── Busy                exit 9   another driver works on this run
+    └── SiteError           exit 10  a batch scheduler refused, or its site file does not fit
+        └── SiteDown        exit 75  a batch scheduler does not answer; run again
 
 75 is ``EX_TEMPFAIL`` of sysexits.h: a batch system may simply requeue the job.
 """
@@ -108,3 +110,15 @@ class Busy(SkymillError):
     """Another driver works on this run."""
 
     exit_code = 9
+
+
+class SiteError(SkymillError):
+    """A batch scheduler refused, is not there, or does not have what the site file says."""
+
+    exit_code = 10
+
+
+class SiteDown(SiteError):
+    """A batch scheduler still does not answer after some tries."""
+
+    exit_code = 75

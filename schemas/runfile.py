@@ -14,7 +14,7 @@ from schemas.config import SCHEMA, RunFile
 from schemas.errors import RunFileError
 
 PREFIX = "SKYMILL_"
-RESERVED = {"SKYMILL_PG_BIN", "SKYMILL_SHARED"}
+RESERVED = {"SKYMILL_PG_BIN", "SKYMILL_SHARED", "SKYMILL_SUBMISSION", "SKYMILL_LEASE"}
 
 
 def load_run_file(

@@ -1,0 +1,109 @@
+"""The site file: one TOML file that says what a computing centre fixes.
+
+``--site NAME`` is a path, ``sites/NAME.toml`` here, ``~/.config/skymill/sites/NAME.toml``, or one of the
+built-in names. A run file says what is to be done, a site file where; neither holds anything of the other.
+"""
+
+import re
+from typing import Annotated, Literal, get_args
+
+from pydantic import AfterValidator, Field, model_validator
+
+from schemas.config import Name, Section
+
+SITE_SCHEMA = 1
+"""Version of the site file's layout; raised when a key changes its meaning."""
+
+Kind = Literal["local", "address", "slurm", "pbs", "sge", "lsf", "htcondor"]
+KINDS: tuple[str, ...] = get_args(Kind)
+PoolStage = Literal["pull", "fetch", "train", "infer"]
+POOL_STAGES: tuple[str, ...] = get_args(PoolStage)
+"""What workers do; plan, rows, publish and report are the driver's."""
+
+
+def _walltime(text: str) -> str:
+    if not re.fullmatch(r"(\d+-)?\d{1,3}:[0-5]\d:[0-5]\d", text) or not seconds_of(text):
+        raise ValueError(f"expected a walltime such as 12:00:00 or 2-00:00:00, found {text!r}")
+    return text
+
+
+def seconds_of(walltime: str) -> int:
+    """Return the length [s] of ``[D-]HH:MM:SS``.
+
+    Examples
+    --------
+    >>> seconds_of("00:30:00"), seconds_of("1-02:00:00")
+    (1800, 93600)
+    """
+    days, _, clock = walltime.rpartition("-")
+    hours, minutes, seconds = map(int, clock.split(":"))
+    return ((int(days or 0) * 24 + hours) * 60 + minutes) * 60 + seconds
+
+
+Walltime = Annotated[str, AfterValidator(_walltime)]
+Line = Annotated[str, Field(pattern=r"^[^\n\r]*$")]
+Word = Annotated[str, Field(pattern=r"^[^\s\"']*$")]
+
+
+class Pool(Section):
+    """Jobs of one shape, one Dask worker each: where they are asked for, and what they are for.
+
+    ``nodes`` fixes the number of jobs; without it ``--nodes`` says it. ``cores`` and ``memory_gib`` are a job's;
+    ``internet`` says whether its nodes reach the survey server. ``directives`` are lines for the scheduler as they
+    follow ``#SBATCH``, ``#PBS``, ``#$``, ``#BSUB``, or ``key = value`` for HTCondor.
+    """
+
+    queue: Word = ""
+    account: Word = ""
+    cores: Annotated[int, Field(gt=0, le=1024)] = 1
+    memory_gib: Annotated[float, Field(gt=0)] = 4.0
+    walltime: Walltime = "01:00:00"
+    gpus: Annotated[int, Field(ge=0)] = 0
+    nodes: Annotated[int, Field(ge=0)] | None = None
+    threads: Annotated[int, Field(gt=0, le=1024)] = 1
+    stages: Annotated[tuple[PoolStage, ...], Field(min_length=1)] = ("pull", "fetch", "train", "infer")
+    internet: bool = True
+    directives: tuple[Line, ...] = ()
+
+    @property
+    def walltime_s(self) -> int:
+        """Walltime [s]."""
+        return seconds_of(self.walltime)
+
+
+class Site(Section):
+    """A whole, resolved site file.
+
+    ``python`` is the interpreter of the jobs (by default the one that submits), ``prologue`` are shell lines before
+    it, ``interface`` is the network the nodes share, ``scratch`` a node-local folder for what may be lost (its
+    ``$VARIABLES`` are the node's), ``node_local`` the folders that other nodes do not see. ``warn_s`` is how long
+    [s] before its walltime a job begins to leave.
+    """
+
+    schema_: Annotated[Literal[1], Field(alias="schema")] = 1
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,60}$")]
+    kind: Kind
+    address: str = ""
+    python: Line = ""
+    prologue: tuple[Line, ...] = ()
+    interface: Word = ""
+    scratch: Line = ""
+    node_local: tuple[Line, ...] = ("/tmp", "/var/tmp", "/dev/shm", "/local", "/scratch/local")
+    warn_s: Annotated[int, Field(gt=0)] = 120
+    driver: Pool = Pool()
+    pools: dict[Name, Pool] = {"workers": Pool()}
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "Site":
+        if (self.kind == "address") != bool(self.address):
+            raise ValueError('address: expected one if, and only if, kind is "address"')
+        if not self.pools:
+            raise ValueError("pools: expected at least one")
+        missing = [stage for stage in POOL_STAGES if not any(stage in pool.stages for pool in self.pools.values())]
+        if missing:
+            raise ValueError(f"pools: expected one with the stage {missing[0]!r}, found none")
+        return self
+
+    def nodes_of(self, nodes: int) -> dict[str, int]:
+        """Return how many jobs each pool has when ``--nodes`` is `nodes`."""
+        return {name: nodes if pool.nodes is None else pool.nodes for name, pool in self.pools.items()}
