@@ -21,6 +21,8 @@ from cluster.work import GroupTask, Outcome
 
 __all__ = ["GroupTask", "Limits", "run_groups"]
 
+STAGE = "train"
+"""What the workers of groups are for, where workers are for some stages only."""
 TICK_S = 0.2
 LOOK_S = 0.5
 """How often [s] the scheduler is asked who is there."""
@@ -129,11 +131,10 @@ class _Groups:
         hurry = any(group.hurt for group in self._groups)
         if hurry or now - self._looked_s >= LOOK_S:
             self._looked_s = now
-            with self._session.scheduler_answers():
-                self._present = tuple(self._session.client.nthreads())
+            self._present = self._session.workers(STAGE)
         self._hub.roster.update(self._present, now)
         answering = self._hub.roster.answering
-        self._session.watch.see(answering)
+        self._session.watch(STAGE).see(answering)
         self._room.see(sum(group.begun for group in self._groups) if answering else 1)
 
     def _listen(self) -> None:

@@ -5,8 +5,10 @@ count is kept here, of starts, told to the scheduler before the work begins.
 """
 
 import asyncio
+import time
 from collections import Counter, defaultdict
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from distributed import Client, SchedulerPlugin, Worker, get_worker
@@ -15,6 +17,19 @@ from cluster.work import Task, find
 from schemas.errors import WorkerError
 
 PLUGIN = "skymill-starts"
+
+
+@dataclass(frozen=True)
+class _Start:
+    """What a thread of this worker is at, and since when."""
+
+    driver: str
+    name: str
+    at_s: float
+
+
+_under_way: dict[str, _Start] = {}
+"""By key, the tasks that this process performs."""
 
 
 class StartsPlugin(SchedulerPlugin):
@@ -28,7 +43,12 @@ class StartsPlugin(SchedulerPlugin):
         self._counts: dict[str, Counter[str]] = defaultdict(Counter)
         self._scheduler = scheduler
         scheduler.handlers.update(
-            {"skymill_begin": self._begin, "skymill_starts": self._starts, "skymill_wanted": self._wanted}
+            {
+                "skymill_begin": self._begin,
+                "skymill_take_back": self._take_back,
+                "skymill_starts": self._starts,
+                "skymill_wanted": self._wanted,
+            }
         )
 
     def remove_client(self, scheduler: Any, client: str) -> None:
@@ -38,6 +58,10 @@ class StartsPlugin(SchedulerPlugin):
     def _begin(self, driver: str, name: str) -> int:
         self._counts[driver][name] += 1
         return self._counts[driver][name]
+
+    def _take_back(self, driver: str, name: str) -> None:
+        if self._counts[driver][name] > 0:
+            self._counts[driver][name] -= 1
 
     def _starts(self, driver: str, name: str) -> int:
         return self._counts[driver][name]
@@ -61,7 +85,28 @@ def perform(task: Task, name: str, driver: str) -> Any:
     """
     if begin(driver, name) > task.starts:
         raise too_many_deaths(task.starts)
-    return find(task.work)(**task.arguments)
+    key = get_worker().get_current_task()
+    _under_way[key] = _Start(driver, name, time.monotonic())
+    try:
+        return find(task.work)(**task.arguments)
+    finally:
+        _under_way.pop(key, None)
+
+
+async def take_back(worker: Worker, keys: Iterable[str], most_s: float) -> None:
+    """Let the starts of tasks not count that this worker leaves to others in order, at its walltime.
+
+    One that it was at for longer than `most_s` [s] counts: it would not be done by another one in time either.
+
+    Raises
+    ------
+    OSError
+        If the scheduler is gone.
+    """
+    for key in keys:
+        start = _under_way.get(key)
+        if start is not None and time.monotonic() - start.at_s < most_s:
+            await worker.scheduler.skymill_take_back(driver=start.driver, name=start.name)
 
 
 def begin(driver: str, name: str) -> int:

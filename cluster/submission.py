@@ -7,6 +7,7 @@ workers' jobs know of each other. Every file is written whole and renamed; ``job
 import contextlib
 import json
 import os
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -121,7 +122,8 @@ class Submission:
 
 def write_json(path: Path, data: Mapping[str, Any]) -> None:
     """Write a small file whole: others see the old one or the new one."""
-    fresh = path.with_name(f".{path.name}.{os.uname().nodename}.{os.getpid()}")
+    writer = f"{os.uname().nodename}.{os.getpid()}.{threading.get_ident()}"
+    fresh = path.with_name(f".{path.name}.{writer}")
     with fresh.open("w", encoding="utf-8") as file:
         json.dump(data, file, indent=1)
         file.flush()

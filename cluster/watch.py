@@ -35,6 +35,18 @@ NO_ROOM = Lack(
 )
 
 
+def no_worker_for(stage: str) -> Lack:
+    """Return what is said when no worker is there for a stage; for any, if `stage` is empty."""
+    if not stage:
+        return NO_WORKER
+    return Lack(
+        f"no Dask worker for {stage} for {{:.0f}} s: waiting for one to join",
+        f"no Dask worker for {stage} was there for {{:.0f}} s",
+        f"start workers with the resource {stage!r} for that scheduler, then run the same command again; what is "
+        "done stays done",
+    )
+
+
 class Watch:
     """Told now and then how many workers there are, of those that could be of use.
 

@@ -18,7 +18,8 @@ from schemas.errors import SkymillError
 class Task:
     """One call of `work` with `arguments`; `key` names it in logs, `attempt` fences its result.
 
-    ``starts`` is how often it may be started, should its worker die.
+    ``starts`` is how often it may be started, should its worker die; ``stage`` is what its worker must be for, where
+    workers are for some stages only.
     """
 
     key: str
@@ -26,6 +27,7 @@ class Task:
     arguments: dict[str, Any] = field(default_factory=dict, hash=False)
     attempt: int = 1
     starts: int = 1
+    stage: str = ""
 
 
 @dataclass(frozen=True)
@@ -50,12 +52,16 @@ class GroupTask:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a task: a value, or an error and how often the task was started."""
+    """What became of a task: a value, or an error and how often the task was started.
+
+    ``killed`` says that the error is the death of each worker that took it.
+    """
 
     task: Task | GroupTask
     value: Any = None
     error: SkymillError | None = None
     starts: int = 1
+    killed: bool = False
 
 
 def find(work: str) -> Callable[..., Any]:

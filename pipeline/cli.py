@@ -48,14 +48,20 @@ def build_parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     for name, (text, function) in RUN_VERBS.items():
         verb = verbs.add_parser(name, help=text, description=text.capitalize() + ".")
-        _add_run_file(verb, function)
+        _add_run_file(verb, function, optional=name == "plan")
         if name == "plan":
-            verb.add_argument("--objects", type=float, help="how many objects it is to be instead, such as 5e6")
+            verb.add_argument(
+                "--objects", type=float, help="how many objects it is to be instead, such as 5e6"
+            )
             verb.add_argument("--site", default="", help="site file, or its name: where it is to be done")
             verb.add_argument("--nodes", type=int, default=1, help="jobs of each pool (default: %(default)s)")
         if name == "run":
-            verb.add_argument("--site", default="", help="let the workers be jobs of a site; the driver stays here")
-            verb.add_argument("--nodes", type=int, default=1, help="most jobs at a time (default: %(default)s)")
+            verb.add_argument(
+                "--site", default="", help="let the workers be jobs of a site; the driver stays here"
+            )
+            verb.add_argument(
+                "--nodes", type=int, default=1, help="most jobs at a time (default: %(default)s)"
+            )
         if name == "verify":
             verb.add_argument("--repair", action="store_true", help="fetch or make again what is damaged")
     _add_submission(verbs)
@@ -66,8 +72,8 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_run_file(verb: argparse.ArgumentParser, function: str) -> None:
-    verb.add_argument("run_file", metavar="RUN.toml", help="the run file")
+def _add_run_file(verb: argparse.ArgumentParser, function: str, *, optional: bool = False) -> None:
+    verb.add_argument("run_file", metavar="RUN.toml", nargs="?" if optional else None, help="the run file")
     verb.add_argument("words", metavar="key=value", nargs="*", help="override a key of the run file")
     verb.set_defaults(function=function)
 
@@ -75,23 +81,32 @@ def _add_run_file(verb: argparse.ArgumentParser, function: str) -> None:
 def _add_submission(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     submit = verbs.add_parser("submit", help="have a run done by the batch jobs of a site")
     _add_site(submit)
-    submit.add_argument("--print", action="store_true", dest="only_print", help="show the scripts, submit nothing")
+    submit.add_argument(
+        "--print", action="store_true", dest="only_print", help="show the scripts, submit nothing"
+    )
     _add_run_file(submit, "pipeline.submitting:submit")
     cancel = verbs.add_parser("cancel", help="end the jobs of a submitted run; what is done stays done")
-    _add_run_file(cancel, "pipeline.submitting:cancel")
+    _add_run_file(cancel, "pipeline.cancelling:cancel")
     logs = verbs.add_parser("logs", help="show the ends of the logs of a submitted run's jobs")
     logs.add_argument("--lines", type=int, default=20, help="lines of each (default: %(default)s)")
     logs.add_argument("--job", default="", help="only of this job, or of driver")
-    _add_run_file(logs, "pipeline.submitting:logs")
+    _add_run_file(logs, "pipeline.looking:logs")
     ping = verbs.add_parser("ping", help="have a short job look at a site, before a run is submitted there")
     ping.add_argument("--site", required=True, help="site file, or its name")
     ping.add_argument("--pool", default="", help="only this pool")
-    ping.add_argument("run_file", metavar="RUN.toml", nargs="?", help="whose server, database and folders to try")
+    ping.add_argument(
+        "--wait", type=float, default=600.0, help="longest wait for the jobs [s] (default: %(default)s)"
+    )
+    ping.add_argument(
+        "run_file", metavar="RUN.toml", nargs="?", help="whose server, database and folders to try"
+    )
     ping.set_defaults(function="pipeline.pinging:ping")
     scale = verbs.add_parser("scale", help="do the same work on several numbers of nodes, and fit a law")
     scale.add_argument("--nodes", required=True, help="numbers of nodes, such as 1,2,4,8")
     scale.add_argument("--site", default="", help="site file, or its name; by default on this machine")
-    scale.add_argument("--stage", default="all", choices=("fetch", "train", "infer", "publish", "all", "none"))
+    scale.add_argument(
+        "--stage", default="all", choices=("fetch", "train", "infer", "publish", "all", "none")
+    )
     scale.add_argument("--weak", action="store_true", help="the same work a node, not in all")
     scale.add_argument("--repeats", type=int, default=3, help="of each number (default: %(default)s)")
     scale.add_argument("--blocks", type=int, default=10_000, help="blocks without work, for --stage none")
@@ -100,7 +115,9 @@ def _add_submission(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def _add_site(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--site", required=True, help="site file, or its name")
-    verb.add_argument("--nodes", type=int, default=1, help="jobs of each pool that does not fix it (default: 1)")
+    verb.add_argument(
+        "--nodes", type=int, default=1, help="jobs of each pool that does not fix it (default: 1)"
+    )
 
 
 def _add_catalog(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -185,3 +202,7 @@ class _Terminated(BaseException):
 
 def _stop(number: int, frame: FrameType | None) -> None:
     raise _Terminated
+
+
+if __name__ == "__main__":
+    sys.exit(main())

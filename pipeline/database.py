@@ -1,12 +1,18 @@
 """The database of a run: where it is, and the verb ``skymill db``."""
 
 import argparse
+import logging
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from pipeline.ledger import Ledger
 from pipeline.stores import launcher
+from pipeline.stores.takeover import is_ours
 from schemas.config import RunFile
 from schemas.errors import DatabaseError
+
+log = logging.getLogger(__name__)
 
 DATABASE_FOLDER = Path(".skymill/postgres")
 
@@ -26,14 +32,39 @@ def database(args: argparse.Namespace) -> int:
     return 0
 
 
-def dsn_of(run_file: RunFile) -> str:
-    """Return the connection string of a run, starting the embedded server if that is what it uses."""
+def embedded_folder(run_file: RunFile) -> Path:
+    """Return the folder of the embedded server of a run."""
+    return Path(run_file.database.directory or DATABASE_FOLDER).resolve()
+
+
+def dsn_of(run_file: RunFile, *, say: Callable[[str], None] = log.warning) -> str:
+    """Return the connection string of a run, starting the embedded server if that is what it uses.
+
+    `say` takes what a user wants to know who waits for it.
+    """
     if run_file.database.dsn != "embedded":
         return run_file.database.dsn
-    folder = Path(run_file.database.directory) if run_file.database.directory else DATABASE_FOLDER
-    return launcher.start(folder.resolve())
+    return launcher.start(embedded_folder(run_file), say=say)
 
 
 def open_ledger(run_file: RunFile) -> Ledger:
     """Connect to the database of a run."""
-    return Ledger.open(dsn_of(run_file), password_file=run_file.database.password_file)
+    dsn = dsn_of(run_file, say=lambda text: print(text, file=sys.stderr, flush=True))
+    return Ledger.open(dsn, password_file=run_file.database.password_file)
+
+
+def leave_embedded(run_file: RunFile) -> None:
+    """Stop the embedded server if this job started it, so that the next one may on another host."""
+    if run_file.database.dsn != "embedded":
+        return
+    folder = embedded_folder(run_file)
+    try:
+        if is_ours(folder):
+            launcher.stop(folder)
+    except DatabaseError as error:  # it must not hide why the run ended
+        log.warning("the embedded database was not stopped: %s", error)
+
+
+def give_away(run_file: RunFile) -> bool:
+    """Stop the embedded server of this machine, which a job is to start on its own; say whether it ran."""
+    return run_file.database.dsn == "embedded" and launcher.stop(embedded_folder(run_file))

@@ -71,7 +71,7 @@ def needs_of(run_file: RunFile, plans: Mapping[str, Receipt], *, predicted: int 
     total = sum(objects.values())
     queries = sum(1 + len(receipt.facts["partitions"]) for receipt in plans.values())
     politeness = run_file.politeness
-    row_bytes = run_file.images.pixels**2 * len(run_file.images.bands)
+    row_bytes = bytes_per_row(run_file)
     rows_per_block = run_file.cube.rows_per_block
     blocks = {sample: math.ceil(rows / rows_per_block) for sample, rows in objects.items()}
     held = {sample: min(blocks[sample], blocks_held(run_file.cube_path(sample))) for sample in objects}
@@ -83,9 +83,19 @@ def needs_of(run_file: RunFile, plans: Mapping[str, Receipt], *, predicted: int 
         hours=to_fetch / politeness.requests_per_second / 3600 + queries / politeness.queries_per_minute / 60,
         disk_gib=disk_bytes / GIB,
         free_gib=free_bytes(run_file.cube_folder) / GIB,
-        memory_gib=LIBRARIES_GIB + BLOCKS_HELD * rows_per_block * row_bytes / GIB,
+        memory_gib=memory_needed_gib(run_file),
         blocks=sum(blocks.values()),
     )
+
+
+def bytes_per_row(run_file: RunFile) -> int:
+    """Return the pixels of one object [bytes], uncompressed."""
+    return run_file.images.pixels**2 * len(run_file.images.bands)
+
+
+def memory_needed_gib(run_file: RunFile) -> float:
+    """Return the memory [GiB] of a worker, whatever the counts: its libraries and the blocks it holds at once."""
+    return LIBRARIES_GIB + BLOCKS_HELD * run_file.cube.rows_per_block * bytes_per_row(run_file) / GIB
 
 
 def blocks_held(cube: Path) -> int:

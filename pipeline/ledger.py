@@ -12,7 +12,7 @@ import os
 import socket
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from decimal import Decimal
 from pathlib import Path
@@ -156,11 +156,63 @@ class Ledger:
         """
         rows = self._rows("ledger/begin", **self._unit(unit))
         if not rows:
-            raise DatabaseError(
-                f"{unit.stage} {unit.key} is done, or was not planned with the inputs {unit.inputs}",
-                "take units from Ledger.todo; to do one again, reset it first",
-            )
+            raise _not_to_be_begun(unit)
         return int(rows[0][0])
+
+    def begin_many(self, units: Sequence[Unit]) -> list[int]:
+        """Hand units out in one transaction, all or none; return the number of the attempt of each, see `begin`.
+
+        Raises
+        ------
+        DatabaseError
+            If one is done already, or was not planned with these inputs.
+        """
+        asked = [{"stage": unit.stage, "key": unit.key, "inputs": unit.inputs} for unit in units]
+        values = {"run_id": self.run_id, "units": json.dumps(asked)}
+        with transaction(self.connection) as cursor:
+            cursor.execute(statement("ledger/begin_many"), values)
+            attempts = {(stage, key): attempt for stage, key, attempt in cursor.fetchall()}
+            for unit in units:
+                if (unit.stage, unit.key) not in attempts:
+                    raise _not_to_be_begun(unit)
+        return [attempts[unit.stage, unit.key] for unit in units]
+
+    def accept_many(
+        self, results: Sequence[tuple[Unit, int, Receipt]], *, place: Callable[[Receipt], None]
+    ) -> list[bool]:
+        """Take the results of several attempts in one transaction; see `accept`.
+
+        `place` moves the products of one receipt. If it fails, or the commit does, nothing is kept of any of them,
+        though some may be placed; each can be accepted again, or be done again.
+
+        Returns
+        -------
+        list of bool
+            False for each late twin, of which nothing is kept but the outcome ``superseded``.
+        """
+        rows = [
+            {**self._unit(unit), "attempt": attempt, **_plain_values(receipt)}
+            for unit, attempt, receipt in results
+        ]
+        with transaction(self.connection) as cursor:
+            cursor.execute(
+                statement("ledger/fence_many"), {"run_id": self.run_id, "results": json.dumps(rows)}
+            )
+            right = {(stage, key) for stage, key, is_right in cursor.fetchall() if is_right}
+            taken = [(unit.stage, unit.key) in right for unit, _, _ in results]
+            mine = [row for row, is_taken in zip(rows, taken, strict=True) if is_taken]
+            cursor.execute(
+                statement("ledger/accept_many"), {"run_id": self.run_id, "results": json.dumps(mine)}
+            )
+            for (_, _, receipt), row, is_taken in zip(results, rows, taken, strict=True):
+                if not is_taken:
+                    cursor.execute(statement("ledger/superseded"), row)
+                elif receipt.failures:
+                    cursor.execute(statement("ledger/keep_failures"), row | _failure_values(receipt))
+            for (_, _, receipt), is_taken in zip(results, taken, strict=True):
+                if is_taken:
+                    place(receipt)
+        return taken
 
     def accept(
         self,
@@ -295,7 +347,32 @@ def _receipt(row: tuple[Any, ...]) -> Receipt:
     return Receipt(rows, size, seconds, digest, placed, facts=facts, worker=worker)
 
 
+def _not_to_be_begun(unit: Unit) -> DatabaseError:
+    return DatabaseError(
+        f"{unit.stage} {unit.key} is done, or was not planned with the inputs {unit.inputs}",
+        "take units from Ledger.todo; to do one again, reset it first",
+    )
+
+
 def _receipt_values(receipt: Receipt) -> dict[str, Any]:
+    plain = _plain_values(receipt)
+    wrapped = {"products": Json(plain["products"]), "facts": Json(plain["facts"])}
+    return plain | wrapped | _failure_values(receipt)
+
+
+def _plain_values(receipt: Receipt) -> dict[str, Any]:
+    return {
+        "rows": receipt.rows,
+        "bytes": receipt.bytes,
+        "seconds": receipt.seconds,
+        "digest": receipt.digest,
+        "products": [asdict(product) for product in receipt.products],
+        "facts": _clean(receipt.facts),
+        "worker": receipt.worker,
+    }
+
+
+def _failure_values(receipt: Receipt) -> dict[str, Any]:
     failures = [
         {
             **asdict(failure),
@@ -305,16 +382,7 @@ def _receipt_values(receipt: Receipt) -> dict[str, Any]:
         }
         for failure in receipt.failures
     ]
-    return {
-        "rows": receipt.rows,
-        "bytes": receipt.bytes,
-        "seconds": receipt.seconds,
-        "digest": receipt.digest,
-        "products": Json([asdict(product) for product in receipt.products]),
-        "facts": Json(_clean(receipt.facts)),
-        "worker": receipt.worker,
-        "failures": json.dumps(failures),
-    }
+    return {"failures": json.dumps(failures)}
 
 
 def _clean(value: Any) -> Any:

@@ -1,51 +1,32 @@
 """The mill: what a run has at hand, and the one loop that all stages turn in."""
 
 import contextlib
-from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
 from psycopg2.extensions import cursor as Cursor
 
 from cluster.desk import Manners
-from cluster.work import GroupTask, Outcome, Task, find
+from cluster.work import find
+from pipeline.hoppers import Arguments, GroupHopper, GroupWatch, Hopper
 from pipeline.ledger import Ledger
+from pipeline.lost import LOST, lost_blocks, most_lost
 from pipeline.sandbox.options import Faults, SandboxOptions
 from pipeline.sandbox.process import SandboxProcess, start
-from pipeline.stores.staging import Staging, clean, place
+from pipeline.stores.staging import clean, place
 from pipeline.view import View
 from schemas.config import RunFile
-from schemas.digests import digest_of
-from schemas.errors import Busy, SkymillError, SourceDown, StoreError, WorkerError
+from schemas.errors import Busy, SkymillError, StoreError
 from schemas.records import Receipt, Unit
 
 if TYPE_CHECKING:
     from cluster.session import DaskSession
 
-Arguments = Callable[[Unit, Staging], dict[str, object]]
-"""From a unit and its place in the staging area to the keywords of the stage's work function."""
-
-
-class GroupWatch(Protocol):
-    """What a stage has to say to the groups that work on its units, and hears of them."""
-
-    @property
-    def growable(self) -> bool:
-        """Whether a group is worth beginning anew when more workers are there."""
-
-    def first_generation(self, unit: Unit) -> int:
-        """Return a number that no generation of a unit's group has had, nor a later one."""
-
-    def regroup(self, unit: Unit, generation: int) -> None:
-        """Ask a unit's group to end at its next boundary, so that it may begin anew with more members."""
-
-    def hear(self, unit: Unit, event: Mapping[str, Any]) -> None:
-        """Take what a member of a unit's group says."""
-
-    def excuse(self, unit: Unit, error: SkymillError) -> Receipt | None:
-        """Return the receipt that a unit is to have although it failed; None where a failure is one."""
+logger = logging.getLogger(__name__)
 
 
 class Mill:
@@ -75,6 +56,7 @@ class Mill:
             section = self.run_file.sandbox
             options = SandboxOptions(
                 sky=section.sky,
+                host=section.host,
                 faults=Faults(transient=section.transient, outside=section.outside, seed=self.run_file.seed),
                 rate_limit_per_s=section.rate_limit_per_s,
                 connection_limit=section.connection_limit,
@@ -94,7 +76,10 @@ class Mill:
         """The workers; they, and Dask with them, are loaded when the first task needs one."""
         if self._session is None:
             session: DaskSession = find("cluster.session:DaskSession")(
-                self.run_file.cluster, scratch=self.run_file.scratch_folder, say=self.view.say
+                self.run_file.cluster,
+                scratch=self.run_file.scratch_folder,
+                logs=self.folder / "logs",
+                say=self.view.say,
             )
             self._session = self._resources.enter_context(session)
             session.client.register_plugin(find("cluster.workers:WorkerLog")(str(self.folder / "logs")))
@@ -111,7 +96,7 @@ class Mill:
         SkymillError
             If a unit fails for good; what other units made is kept.
         """
-        return self._bring(units, _Hopper(self, work, arguments))
+        return self._bring(units, Hopper(self, work, arguments))
 
     def drive_groups(
         self, units: Sequence[Unit], work: str, arguments: Arguments, *, watch: GroupWatch
@@ -126,13 +111,13 @@ class Mill:
         SkymillError
             If a unit fails for good, and `watch` does not excuse it; what other units made is kept.
         """
-        return self._bring(units, _GroupHopper(self, work, arguments, watch))
+        return self._bring(units, GroupHopper(self, work, arguments, watch))
 
     def note(self, stage: str, text: str) -> None:
         """Show how far the units of a stage are that are under way."""
         self.view.advance(stage, done=self._done[stage], note=text)
 
-    def _bring(self, units: Sequence[Unit], hopper: "_Hopper") -> dict[str, Receipt]:
+    def _bring(self, units: Sequence[Unit], hopper: Hopper) -> dict[str, Receipt]:
         if not units:
             return {}
         stage = units[0].stage
@@ -146,8 +131,9 @@ class Mill:
         planned = {unit.key for unit in units}
         return {key: receipt for key, (_, receipt) in self.ledger.receipts(stage).items() if key in planned}
 
-    def _turn(self, stage: str, todo: deque[Unit], hopper: "_Hopper", total: int) -> None:
-        broken: list[SkymillError] = []
+    def _turn(self, stage: str, todo: deque[Unit], hopper: Hopper, total: int) -> None:
+        broken: list[tuple[Unit, SkymillError]] = []
+        lost: list[tuple[Unit, SkymillError]] = []
         while todo:
             # an interruption in the loop's body must end what is out before the session closes
             with contextlib.closing(hopper.outcomes(todo)) as outcomes:
@@ -157,17 +143,38 @@ class Mill:
                     receipt = hopper.excuse(unit, error) if error else outcome.value
                     if receipt is not None:
                         self._accept(unit, outcome.task.attempt, receipt)
-                        self._done[stage] = total - len(todo) - hopper.open - len(broken)
+                        self._done[stage] = total - len(todo) - hopper.open - len(broken) - len(lost)
                         self.view.advance(stage, done=self._done[stage])
                     elif error and hopper.again(unit, outcome, error):
                         todo.append(unit)
                     elif error:
-                        broken.append(error)
+                        (lost if outcome.killed and stage in LOST else broken).append((unit, error))
+        if lost and not broken:
+            before = sum(block.stage == stage for block in lost_blocks(self.ledger))
+            if len(lost) + before > most_lost(total):
+                broken = lost
         if broken:
-            first = broken[0]
+            first = broken[0][1]
             raise type(first)(
                 f"{stage}: {len(broken)} of {total} units failed, first: {first.message}", first.remedy
             )
+        for unit, error in lost:
+            self._lose(unit, error, hopper)
+
+    def _lose(self, unit: Unit, error: SkymillError, hopper: Hopper) -> None:
+        """Give a block up: the driver writes the receipt that says of its galaxies that they are lost."""
+        why = error.message.removeprefix(f"{unit.stage}-{unit.key}: ")
+        attempt, arguments = hopper.begin(unit)
+        receipt: Receipt = find(LOST[unit.stage])(unit, why=why, **arguments)
+        self._accept(unit, attempt, receipt)
+        self._done[unit.stage] += 1
+        self.view.advance(unit.stage, done=self._done[unit.stage])
+        text = (
+            f"{unit.stage} {unit.key} is given up: {why}; {len(receipt.failures):,} galaxies are listed as "
+            "failed, and `skymill retry` asks for them again"
+        )
+        logger.warning(text)
+        self.view.say(text)
 
     def _accept(self, unit: Unit, attempt: int, receipt: Receipt) -> None:
         root = self.run_file.staging_folder(unit.stage)
@@ -232,117 +239,3 @@ class Mill:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._resources.close()
-
-
-class _Hopper:
-    """Feeds units to workers, knows which are out, and how often those that failed were started."""
-
-    def __init__(self, mill: Mill, work: str, arguments: Arguments) -> None:
-        self._mill = mill
-        self._work = work
-        self._arguments = arguments
-        self._out: dict[str, Unit] = {}
-        self._starts: Counter[str] = Counter()
-
-    @property
-    def open(self) -> int:
-        """Number of units that are out."""
-        return len(self._out)
-
-    def outcomes(self, todo: deque[Unit]) -> Generator[Outcome]:
-        """Yield what becomes of the units, as it comes; `todo` is consumed as fast as workers take it."""
-        return self._mill.session.run(self._tasks(todo))
-
-    def take(self, outcome: Outcome) -> Unit:
-        """Return the unit an outcome belongs to."""
-        return self._out.pop(outcome.task.key)
-
-    def excuse(self, unit: Unit, error: SkymillError) -> Receipt | None:
-        """Excuse no failure."""
-        return None
-
-    def again(self, unit: Unit, outcome: Outcome, error: SkymillError) -> bool:
-        """Record a failure, and say whether the unit is worth another try.
-
-        What a worker's death or a bug broke is tried again, until it was started ``cluster.attempts`` times in
-        all; an error that names its remedy is not.
-        """
-        self._starts[unit.key] += outcome.starts
-        left = self._mill.run_file.cluster.attempts - self._starts[unit.key]
-        retry = isinstance(error, WorkerError) and left > 0
-        self._fail(unit, outcome, error, final=not retry)
-        return retry
-
-    def _tasks(self, todo: deque[Unit]) -> Iterator[Task]:
-        while todo:
-            unit = todo.popleft()
-            attempt, arguments = self._begin(unit)
-            starts = self._mill.run_file.cluster.attempts - self._starts[unit.key]
-            key = f"{unit.stage}-{unit.key}"
-            self._out[key] = unit
-            yield Task(key, self._work, arguments, attempt, starts)
-
-    def _begin(self, unit: Unit) -> tuple[int, dict[str, Any]]:
-        attempt = self._mill.ledger.begin(unit)
-        root = self._mill.run_file.staging_folder(unit.stage)
-        return attempt, self._arguments(unit, Staging(str(root), unit.stage, unit.key, attempt))
-
-    def _fail(self, unit: Unit, outcome: Outcome, error: SkymillError, *, final: bool) -> None:
-        self._mill.ledger.fail(unit, outcome.task.attempt, str(error), final=final)
-        if isinstance(error, SourceDown | StoreError):  # every other unit would meet the same
-            raise error
-
-
-class _GroupHopper(_Hopper):
-    """Feeds units to groups of workers, which look themselves after members that are lost."""
-
-    def __init__(self, mill: Mill, work: str, arguments: Arguments, watch: GroupWatch) -> None:
-        super().__init__(mill, work, arguments)
-        self._watch = watch
-
-    def outcomes(self, todo: deque[Unit]) -> Generator[Outcome]:
-        """Yield what becomes of the units, as it comes; a unit begins when a group takes it."""
-        outcomes: Generator[Outcome] = find("cluster.groups:run_groups")(
-            self._mill.session,
-            self._group_tasks(todo),
-            regroup=self._regroup,
-            on_event=self._hear,
-        )
-        return outcomes
-
-    def excuse(self, unit: Unit, error: SkymillError) -> Receipt | None:
-        """Excuse what the stage excuses."""
-        return self._watch.excuse(unit, error)
-
-    def again(self, unit: Unit, outcome: Outcome, error: SkymillError) -> bool:
-        """Record a failure, which is final: the generations of the group were all its tries."""
-        self._fail(unit, outcome, error, final=True)
-        return False
-
-    def _regroup(self, task: GroupTask, generation: int) -> None:
-        if unit := self._out.get(task.key):
-            self._watch.regroup(unit, generation)
-
-    def _hear(self, task: GroupTask, event: Mapping[str, Any]) -> None:
-        if unit := self._out.get(task.key):  # a last word may come after the outcome
-            self._watch.hear(unit, event)
-
-    def _group_tasks(self, todo: deque[Unit]) -> Iterator[GroupTask]:
-        run_file = self._mill.run_file
-        # the scheduler may be shared with a run of the same name
-        home = digest_of({"folder": run_file.folder})[:8]
-        while todo:
-            unit = todo.popleft()
-            attempt, arguments = self._begin(unit)
-            key = f"{run_file.name}-{home}-{unit.stage}-{unit.key}"
-            self._out[key] = unit
-            yield GroupTask(
-                key,
-                self._work,
-                arguments,
-                attempt,
-                attempts=run_file.cluster.attempts,
-                first_generation=self._watch.first_generation(unit),
-                growable=self._watch.growable,
-                deadline_s=run_file.training.deadline_s,
-            )

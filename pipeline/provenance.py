@@ -29,6 +29,7 @@ PACKAGES = (
 
 PLACES: Mapping[str, bool | set[str]] = {
     **dict.fromkeys(("name", "output", "cluster", "database", "politeness"), True),
+    "sandbox": {"host"},
     "cube": {"path"},
     "training": {"checkpoint_s", "deadline_s", "tensorboard"},
 }

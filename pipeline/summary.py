@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from psycopg2.extensions import parse_dsn
 
 from pipeline.ledger import Ledger
+from pipeline.lost import lost_lines
 from pipeline.report.facts import ReportFacts
 from pipeline.stores.binaries import find_binaries
 from schemas.errors import DatabaseError
@@ -71,6 +72,7 @@ def progress_lines(ledger: Ledger) -> list[str]:
         if (twice := receipt.facts["duplicates"])
     ]
     lines += [trial_line(key, receipt) for key, (_, receipt) in sorted(ledger.receipts("search").items())]
+    lines += lost_lines(ledger)
     lines += [
         f"error    {stage} {key}, attempt {attempt}: {text}" for stage, key, attempt, text in ledger.errors()
     ]
@@ -99,7 +101,7 @@ def closing_lines(facts: ReportFacts, *, report: str) -> list[str]:
         f"fetched    {fetched:,}",
         f"failed     {asked - fetched:,}{_reasons(facts)}",
         *([f"duplicates {twice:,} keys came more than once; one row of each is kept"] if twice else []),
-        f"predicted  {sum(sample.predicted for sample in facts.samples):,}",
+        f"predicted  {sum(sample.predicted for sample in facts.samples):,}{_unpredicted(facts)}",
         f"published  {facts.published_rows:,} as catalogue.{facts.catalogue}, {facts.version_words}",
         f"quality    {_quality(facts.metrics)}",
         f"report     {report}",
@@ -111,10 +113,17 @@ def closing_lines(facts: ReportFacts, *, report: str) -> list[str]:
 def _reasons(facts: ReportFacts) -> str:
     counts: Counter[str] = Counter()
     for entry in facts.failure_counts:
+        if entry.reason == Status.NOT_PREDICTED.reason:
+            continue
         counts[f"{entry.reason}, {'permanent' if entry.permanent else 'retryable'}"] += entry.count
     return (
         f" ({'; '.join(f'{count:,} {reason}' for reason, count in counts.most_common())})" if counts else ""
     )
+
+
+def _unpredicted(facts: ReportFacts) -> str:
+    count = sum(entry.count for entry in facts.failure_counts if entry.reason == Status.NOT_PREDICTED.reason)
+    return f" ({count:,} are not, whose workers died: “skymill retry”)" if count else ""
 
 
 def _quality(metrics: Mapping[str, object]) -> str:

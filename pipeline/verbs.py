@@ -2,37 +2,51 @@
 
 import argparse
 import contextlib
+import json
 import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from cluster.logs import log_to_file
+from cluster.submission import VARIABLE, Submission
 from cluster.work import find
 from pipeline import flow, summary
 from pipeline.checks import check
-from pipeline.database import dsn_of
+from pipeline.database import dsn_of, leave_embedded
 from pipeline.estimate import price_list
 from pipeline.ledger import Ledger
+from pipeline.looking import telling
 from pipeline.mill import Mill
 from pipeline.provenance import code_version, packages, resolved
 from pipeline.report.facts import ReportFacts
 from pipeline.stores.lock import locked
 from pipeline.stores.staging import disk_errors
+from pipeline.submitted import refuse_submitted
 from pipeline.view import open_view
 from schemas.config import RunFile
 from schemas.errors import Busy, StoreError
 from schemas.runfile import load_run_file
+from schemas.sitefile import load_site
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do what is left of a run."""
+    """Do what is left of a run; with ``--site`` its workers are jobs of that site."""
+    if args.site:
+        args.words = [*args.words, *site_words(args.site, args.nodes)]
     with _mill(_read(args)) as mill:
         _finish(mill, flow.turn(mill))
     return 0
 
 
 def plan(args: argparse.Namespace) -> int:
-    """Count the samples, and say what the run will need; refuse what cannot fit."""
+    """Count the samples, and say what the run will need; refuse what cannot fit.
+
+    With ``--objects``, ``--site`` or no run file the answer is worked out from measured rates; the source is asked
+    for counts only when ``--objects`` does not give them.
+    """
+    if args.objects is not None or args.site or not args.run_file:
+        return int(find("pipeline.capacity:plan")(args))
     with _mill(_read(args)) as mill:
         check(mill.run_file)
         needs = flow.needs(mill, flow.plan(mill))
@@ -42,8 +56,12 @@ def plan(args: argparse.Namespace) -> int:
 
 
 def retry(args: argparse.Namespace) -> int:
-    """Ask again for what failed and may succeed, then do what follows from it."""
-    with _mill(_read(args)) as mill:
+    """Ask again for what failed and may succeed, then do what follows from it; where it was submitted, in jobs."""
+    run_file = _read(args)
+    if VARIABLE not in os.environ and Submission.of(run_file.folder).order:
+        find("pipeline.submitting:resubmit")(run_file, verb="retry", path=args.run_file)
+        return 0
+    with _mill(run_file) as mill:
         units = mill.ledger.retryable("fetch")
         if not units:
             mill.view.say("nothing to retry: no object failed for a reason that may pass")
@@ -89,12 +107,21 @@ def report(args: argparse.Namespace) -> int:
     return 0
 
 
+def site_words(name: str, nodes: int) -> list[str]:
+    """Return the words of a run file that ``--site`` and ``--nodes`` of ``skymill run`` stand for."""
+    site = load_site(name)
+    if site.kind == "address":
+        return [f"cluster.address={json.dumps(site.address)}"]
+    return [f"cluster.site={json.dumps(name)}", f"cluster.nodes={nodes}"]
+
+
 def _read(args: argparse.Namespace) -> RunFile:
     return load_run_file(Path(args.run_file), words=args.words)
 
 
 @contextlib.contextmanager
 def _mill(run_file: RunFile) -> Iterator[Mill]:
+    refuse_submitted(run_file)
     flow.make_folder(run_file)
     log = run_file.folder / "logs" / "driver.log"
     with disk_errors(log):
@@ -103,14 +130,19 @@ def _mill(run_file: RunFile) -> Iterator[Mill]:
     logging.getLogger(__name__).info("skymill %s", code_version())
     view = open_view()
     try:
-        dsn = dsn_of(run_file)
+        dsn = dsn_of(run_file, say=view.say)
         with Ledger.open(dsn, password_file=run_file.database.password_file) as ledger:
             provenance = {"code_version": code_version(), "packages": packages()}
             ledger.open_run(run_file.name, resolved(run_file), provenance=provenance, seed=run_file.seed)
-            with own_files(run_file), Mill(run_file, dsn=dsn, ledger=ledger, view=view) as mill:
+            with (
+                own_files(run_file),
+                telling(run_file, dsn),
+                Mill(run_file, dsn=dsn, ledger=ledger, view=view) as mill,
+            ):
                 yield mill
     finally:
         view.close()
+        leave_embedded(run_file)
 
 
 @contextlib.contextmanager

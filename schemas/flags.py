@@ -29,6 +29,10 @@ class Status(IntEnum):
     ERROR_PAGE = 36
     BLANK = 37
     TOO_LARGE = 38
+    BLOCK_LOST = 39
+    """The workers that fetched its block died."""
+    NOT_PREDICTED = 40
+    """The cutout is good; the workers that predicted its block died. Never stored in a cube."""
 
     @property
     def permanent(self) -> bool:

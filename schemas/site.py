@@ -91,19 +91,35 @@ class Site(Section):
     node_local: tuple[Line, ...] = ("/tmp", "/var/tmp", "/dev/shm", "/local", "/scratch/local")
     warn_s: Annotated[int, Field(gt=0)] = 120
     driver: Pool = Pool()
-    pools: dict[Name, Pool] = {"workers": Pool()}
+    pools: dict[Name, Pool] = Field(default={"workers": Pool()})
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Site":
+        faults = []
         if (self.kind == "address") != bool(self.address):
-            raise ValueError('address: expected one if, and only if, kind is "address"')
+            faults.append('address: expected one if, and only if, kind is "address"')
         if not self.pools:
-            raise ValueError("pools: expected at least one")
-        missing = [stage for stage in POOL_STAGES if not any(stage in pool.stages for pool in self.pools.values())]
-        if missing:
-            raise ValueError(f"pools: expected one with the stage {missing[0]!r}, found none")
+            faults.append("pools: expected at least one")
+        if "driver" in self.pools:
+            faults.append("pools.driver: expected another name, [driver] is the driver's own section")
+        missing = [
+            stage for stage in POOL_STAGES if not any(stage in pool.stages for pool in self.pools.values())
+        ]
+        faults += [f"pools: expected one with the stage {stage!r}, found none" for stage in missing]
+        for where, pool in {
+            "driver": self.driver,
+            **{f"pools.{name}": p for name, p in self.pools.items()},
+        }.items():
+            if pool.walltime_s <= self.warn_s:
+                faults.append(
+                    f"{where}.walltime: expected more than warn_s, {self.warn_s} s, found {pool.walltime}"
+                )
+        if faults:
+            raise ValueError("\n".join(faults))
         return self
 
     def nodes_of(self, nodes: int) -> dict[str, int]:
-        """Return how many jobs each pool has when ``--nodes`` is `nodes`."""
+        """Return how many jobs each pool has when ``--nodes`` is `nodes`; none where the workers are there already."""
+        if self.kind == "address":
+            return dict.fromkeys(self.pools, 0)
         return {name: nodes if pool.nodes is None else pool.nodes for name, pool in self.pools.items()}

@@ -1,5 +1,6 @@
 """What the mill asks of a batch scheduler."""
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -77,10 +78,39 @@ class Batch(Protocol):
 
 def batch_of(site: Site) -> Batch:
     """Return the batch scheduler of a site."""
-    kind: type = find(f"cluster.sites.{site.kind}:{CLASSES[site.kind]}")
-    batch: Batch = kind(site)
+    batch: Batch = find(f"cluster.sites.{site.kind}:{CLASSES[site.kind]}")(site)
     return batch
 
+
+def array_index(environ: Mapping[str, str] = os.environ) -> int:
+    """Return which element of its array this job is; 0 if it is none.
+
+    Examples
+    --------
+    >>> array_index({"SLURM_ARRAY_TASK_ID": "3"}), array_index({"SGE_TASK_ID": "undefined"})
+    (3, 0)
+    """
+    return next((int(value) for name in INDICES if (value := environ.get(name, "")).isdecimal()), 0)
+
+
+def job_id(environ: Mapping[str, str] = os.environ) -> str:
+    """Return the scheduler's id of this job; the process's own outside a job."""
+    return next((value for name in IDS if (value := environ.get(name, ""))), str(os.getpid()))
+
+
+INDICES = (
+    "SKYMILL_ARRAY_INDEX",
+    "SLURM_ARRAY_TASK_ID",
+    "PBS_ARRAY_INDEX",
+    "PBS_ARRAYID",
+    "SGE_TASK_ID",
+    "LSB_JOBINDEX",
+)
+IDS = ("SKYMILL_JOB_ID", "SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "JOB_ID")
+"""What schedulers call the index and the id in a job's environment; ours come first: a local job may be in another."""
+
+AGAIN = 75
+"""Exit code with which a job asks to be started once more, where the scheduler goes by that (sysexits.h)."""
 
 CLASSES = {
     "local": "Local",

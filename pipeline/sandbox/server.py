@@ -39,7 +39,7 @@ async def _run(options: SandboxOptions, announce: Callable[[str], object]) -> No
     except OSError as fault:
         raise SourceError(
             f"the sandbox cannot listen on {options.host}:{options.port}: {fault.strerror}",
-            "choose another --port, or 0 for a free one",
+            "choose a --host of this machine, and another --port, or 0 for a free one",
         ) from fault
     try:
         await ended.wait()

@@ -1,26 +1,26 @@
 """Run the embedded Postgres: a server of one's own in one folder, with no set-up and no rights needed.
 
 The folder holds ``data`` (the cluster), ``pgpass`` (the generated password, libpq's format, 0600),
-``server.log`` and ``host`` (where the server was started). The server listens on 127.0.0.1 only, asks for
-a SCRAM password, and outlives the process that started it. After a crash it is simply started again:
-Postgres replays its log.
+``server.log`` and ``host`` (where the server was started, see `pipeline.stores.takeover`). The server
+listens on 127.0.0.1 only, asks for a SCRAM password, and outlives the process that started it. After a
+crash it is simply started again: Postgres replays its log.
 """
 
 import errno
 import fcntl
 import logging
-import os
 import secrets
 import shutil
 import socket
-import subprocess
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.stores.binaries import Binaries, find_binaries
+from pipeline.stores.identity import Identity, write_private
+from pipeline.stores.postgres import connect, one
 from pipeline.stores.postmaster import (
     ORPHANS_TIMEOUT_S,
     START_TIMEOUT_S,
@@ -29,15 +29,14 @@ from pipeline.stores.postmaster import (
     clear_stale_lock,
     dsn_of,
     lock_file,
-    refuse_other_host,
     see_log,
 )
+from pipeline.stores.takeover import read_note, take_over, write_note
 from schemas.errors import DatabaseError
 from schemas.statements import statement
 
 log = logging.getLogger(__name__)
 
-NOBODY = 65534
 NETWORK_FILESYSTEMS = {"nfs", "nfs4", "lustre", "gpfs", "beegfs", "ceph", "cifs", "smb3", "panfs", "afs"}
 
 SETTINGS = """\
@@ -72,13 +71,15 @@ class ServerStatus:
     dsn: str | None = None
 
 
-def start(directory: Path) -> str:
+def start(directory: Path, *, say: Callable[[str], None] = log.warning) -> str:
     """Start the server of `directory` if it is not running, and return its connection string.
 
     Parameters
     ----------
     directory : Path
         The server's folder; made when it is not there.
+    say : callable, optional
+        Takes what a user wants to know who waits.
 
     Returns
     -------
@@ -97,30 +98,43 @@ def start(directory: Path) -> str:
             return state.dsn
         _warn_of_network_filesystem(directory)
         binaries = find_binaries(_major(directory))
-        identity = _Identity(directory)
+        identity = Identity(directory)
         if not (directory / "data" / "PG_VERSION").exists():
             _initialise(directory, binaries, identity)
-        refuse_other_host(directory)
+        take_over(directory, say=say)
         clear_stale_lock(directory)
         return _launch(directory, binaries, identity)
 
 
-def stop(directory: Path) -> None:
-    """Stop the server of `directory`; do nothing when it is not running."""
+def stop(directory: Path) -> bool:
+    """Stop the server of `directory`, and say whether it ran; what a dead one left behind is put in order."""
     directory = directory.resolve()
     if not directory.exists():
-        return
+        return False
     with _locked(directory):
         if not status(directory).running:
-            return
+            if read_note(directory).host == socket.gethostname():
+                clear_stale_lock(directory)
+            return False
         binaries = find_binaries(_major(directory))
-        done = _Identity(directory).run(
+        done = Identity(directory).run(
             [binaries.tool("pg_ctl"), "-D", directory / "data", "-m", "fast", "-w", "-t", "60", "stop"]
         )
         if done.returncode:
             raise DatabaseError(
                 f"the server in {directory} does not stop: {done.stderr.strip()}", see_log(directory)
             )
+    return True
+
+
+def clients(directory: Path) -> int:
+    """Return how many clients are connected to the server of `directory`; 0 where it does not run."""
+    found = status(directory)
+    if not found.running or not found.dsn:
+        return 0
+    with closing(connect(found.dsn)) as connection, connection.cursor() as cursor:
+        cursor.execute(statement("launcher/clients"))
+        return int(one(cursor)[0])
 
 
 def status(directory: Path) -> ServerStatus:
@@ -133,48 +147,12 @@ def status(directory: Path) -> ServerStatus:
     return ServerStatus(directory, True, pid, port, major, dsn_of(directory, port))
 
 
-class _Identity:
-    """Who runs the server: Postgres refuses root, so root steps down in a user namespace or to nobody."""
-
-    def __init__(self, directory: Path) -> None:
-        self.prefix: list[str] = []
-        self.user: int | None = None
-        if os.geteuid() != 0:
-            return
-        prefix = ["unshare", "--user", "--map-user=1000", "--map-group=1000", "--"]
-        if shutil.which("unshare") and not subprocess.run([*prefix, "true"], capture_output=True).returncode:
-            self.prefix = prefix
-        else:
-            self.user = NOBODY
-        self._own(directory, self.user or 0)
-
-    @staticmethod
-    def _own(directory: Path, uid: int) -> None:
-        if directory.stat().st_uid == uid:
-            return
-        for path in (directory, *directory.rglob("*")):
-            os.chown(path, uid, uid, follow_symlinks=False)
-
-    def run(self, command: Sequence[str | Path], *, said: str = "") -> subprocess.CompletedProcess[str]:
-        """Run a command of Postgres in a session of its own, so that Ctrl-C does not reach the server."""
-        return subprocess.run(
-            [*self.prefix, *(str(word) for word in command)],
-            input=said,
-            capture_output=True,
-            text=True,
-            start_new_session=True,
-            env={**os.environ, "LC_ALL": "C"},
-            cwd="/",
-            **({"user": self.user, "group": self.user, "extra_groups": []} if self.user else {}),  # type: ignore[call-overload]
-        )
-
-
-def _initialise(directory: Path, binaries: Binaries, identity: _Identity) -> None:
+def _initialise(directory: Path, binaries: Binaries, identity: Identity) -> None:
     fresh, passfile = directory / "data.new", directory / "pgpass"
     shutil.rmtree(fresh, ignore_errors=True)
     password, plain = secrets.token_urlsafe(24), directory / "password.new"
-    _write_private(passfile, f"127.0.0.1:*:*:{USER}:{password}\n", identity.user)
-    _write_private(plain, f"{password}\n", identity.user)
+    write_private(passfile, f"127.0.0.1:*:*:{USER}:{password}\n", identity.user)
+    write_private(plain, f"{password}\n", identity.user)
     try:
         for locale in ("C.UTF-8", "C"):
             shutil.rmtree(fresh, ignore_errors=True)
@@ -202,15 +180,15 @@ def _initialise(directory: Path, binaries: Binaries, identity: _Identity) -> Non
     fresh.rename(directory / "data")
 
 
-def _launch(directory: Path, binaries: Binaries, identity: _Identity) -> str:
+def _launch(directory: Path, binaries: Binaries, identity: Identity) -> str:
     data, logfile = directory / "data", directory / "server.log"
     old = data / "skymill.conf"
     port = _port_of(old.read_text(encoding="utf-8")) if old.exists() else None
     deadline = time.monotonic() + ORPHANS_TIMEOUT_S
     while True:
         port = port if port and _is_free(port) else _free_port()
-        _write_private(old, SETTINGS.format(port=port), identity.user)
-        (directory / "host").write_text(socket.gethostname(), encoding="utf-8")
+        write_private(old, SETTINGS.format(port=port), identity.user)
+        write_note(directory)
         size = logfile.stat().st_size if logfile.exists() else 0
         done = identity.run(
             [
@@ -276,18 +254,15 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _write_private(path: Path, text: str, owner: int | None) -> None:
-    path.unlink(missing_ok=True)
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(text)
-    if owner is not None:
-        os.chown(path, owner, owner)
+def filesystem_of(path: Path) -> str:
+    """Return the kind of file system that `path` is on, or would be: ``ext4``, ``nfs4``, ``tmpfs``."""
+    mounts = [line.split()[1:3] for line in Path("/proc/mounts").read_text(encoding="utf-8").splitlines()]
+    above = [(where, kind) for where, kind in mounts if path.is_relative_to(where)]
+    return max(above, key=lambda mount: len(mount[0]), default=("", ""))[1]
 
 
 def _warn_of_network_filesystem(directory: Path) -> None:
-    mounts = [line.split()[1:3] for line in Path("/proc/mounts").read_text(encoding="utf-8").splitlines()]
-    above = [(where, kind) for where, kind in mounts if directory.is_relative_to(where)]
-    kind = max(above, key=lambda mount: len(mount[0]), default=("", ""))[1]
+    kind = filesystem_of(directory)
     if kind in NETWORK_FILESYSTEMS:
         log.warning(
             "the database lies on a network file system (%s: %s), where it is slow and can be damaged; "

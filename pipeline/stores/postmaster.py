@@ -1,6 +1,5 @@
 """What the files and processes of a server's folder tell: does it live, is it ready, whose is it."""
 
-import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -75,18 +74,6 @@ def clear_stale_lock(directory: Path) -> None:
             )
         time.sleep(0.1)
     (directory / "data" / "postmaster.pid").unlink(missing_ok=True)
-
-
-def refuse_other_host(directory: Path) -> None:
-    """Keep two hosts that share a disk from running two servers on the same data, which destroys them."""
-    lock, note = directory / "data" / "postmaster.pid", directory / "host"
-    host = note.read_text(encoding="utf-8") if note.exists() else socket.gethostname()
-    if not lock.exists() or host == socket.gethostname():
-        return
-    raise DatabaseError(
-        f"the database in {directory} was started on {host} and not stopped there",
-        f"run on {host}, or stop it there (`skymill db stop`); if {host} is gone for good, delete {lock}",
-    )
 
 
 def _answers(dsn: str) -> bool:

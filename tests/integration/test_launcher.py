@@ -14,7 +14,7 @@ import psycopg2
 import pytest
 from psycopg2.extensions import make_dsn, parse_dsn
 
-from pipeline.stores import binaries, launcher
+from pipeline.stores import binaries, identity, launcher
 from pipeline.stores.postgres import _secret, connect, explain
 from schemas.errors import DatabaseDown, DatabaseError
 
@@ -198,14 +198,14 @@ def test_without_user_namespaces_root_steps_down_to_nobody(monkeypatch):
         Path(folder).chmod(0o711)
         directory = Path(folder) / "db"
         with monkeypatch.context() as patched:
-            patched.setattr(launcher.shutil, "which", lambda name: None)
+            patched.setattr(identity.shutil, "which", lambda name: None)
             patched.setenv("SKYMILL_PG_BIN", str(binaries.find_binaries().folder))
             dsn = launcher.start(directory)
-            assert (directory / "data").stat().st_uid == launcher.NOBODY
+            assert (directory / "data").stat().st_uid == identity.NOBODY
             assert _ask(dsn, "select 1") == 1
             launcher.stop(directory)
         assert _ask(launcher.start(directory), "select 1") == 1
-        assert (directory / "data").stat().st_uid in (0, launcher.NOBODY)
+        assert (directory / "data").stat().st_uid in (0, identity.NOBODY)
         launcher.stop(directory)
 
 

@@ -348,3 +348,47 @@ def test_a_database_killed_within_and_between_transactions_comes_back_consistent
     assert kills >= 3
     assert parse_dsn(dsn)["host"] == "127.0.0.1"
     launcher.stop(directory)
+
+
+def test_many_are_begun_and_accepted_in_one_go_as_one_by_one(ledger, database_dsn):
+    ledger.todo(UNITS)
+    assert ledger.begin_many(UNITS[:3]) == [1, 1, 1]
+    assert ledger.begin(UNITS[1]) == 2  # as another driver would
+    placed = []
+    results = [(unit, 1, RECEIPT) for unit in UNITS[:3]]
+    assert ledger.accept_many(results, place=lambda receipt: placed.append(receipt)) == [True, False, True]
+    assert placed == [RECEIPT, RECEIPT]
+    assert outcomes(ledger) == ["accepted", "accepted", "superseded", None]
+    assert consistent(database_dsn)
+    one = dataclasses.replace(UNITS[4], inputs="i1")
+    assert done(ledger, one)
+    kept = ledger.receipts("fetch")
+    assert kept["spectro/00000"] == kept[one.key]
+    assert len(ledger.failures()) == 3 * len(RECEIPT.failures)
+    assert states(ledger) == {"done": 3, "running": 1, "pending": 1}
+
+
+def test_of_many_none_is_begun_if_one_is_done(ledger):
+    ledger.todo(UNITS)
+    done(ledger, UNITS[1])
+    with pytest.raises(DatabaseError, match="fetch spectro/00001 is done"):
+        ledger.begin_many(UNITS[:3])
+    assert states(ledger) == {"done": 1, "pending": 4}
+
+
+def test_of_many_none_is_kept_if_one_cannot_be_placed_and_each_can_be_accepted_after_that(
+    ledger, database_dsn
+):
+    ledger.todo(UNITS)
+    ledger.begin_many(UNITS[:2])
+    placed = []
+
+    def place(receipt):
+        if placed:
+            raise OSError(28, "No space left on device")
+        placed.append(receipt)
+
+    with pytest.raises(OSError, match="No space"):
+        ledger.accept_many([(unit, 1, RECEIPT) for unit in UNITS[:2]], place=place)
+    assert not ledger.receipts("fetch") and not ledger.failures() and consistent(database_dsn)
+    assert all(ledger.accept(unit, 1, RECEIPT) for unit in UNITS[:2])

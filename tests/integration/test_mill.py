@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from pipeline.hoppers import GroupHopper
 from pipeline.ledger import Ledger
-from pipeline.mill import Mill, _GroupHopper
+from pipeline.mill import Mill
 from pipeline.stores.staging import Staging
 from pipeline.training import _Watch, train
 from pipeline.view import open_view
@@ -153,7 +154,7 @@ def test_two_runs_of_one_name_have_groups_of_their_own_on_one_scheduler(mill: Mi
 
     def key(run_file: RunFile) -> str:
         same = Mill(run_file, dsn=mill.dsn, ledger=mill.ledger, view=mill.view)
-        hopper = _GroupHopper(same, "group_work:learn", lambda unit, staging: {}, Listener(excused=False))
+        hopper = GroupHopper(same, "group_work:learn", lambda unit, staging: {}, Listener(excused=False))
         (task,) = hopper._group_tasks(deque([unit]))
         return task.key
 
@@ -171,7 +172,7 @@ def test_only_what_gains_by_more_workers_is_begun_anew_for_them(
     mill.run_file = mill.run_file.model_copy(update={"model": model})
     unit = Unit("train", "model", "i1", {"weights": "w"})
     mill.ledger.todo([unit])
-    hopper = _GroupHopper(mill, "a:b", lambda unit, staging: {}, _Watch(mill, tmp_path, given=given))
+    hopper = GroupHopper(mill, "a:b", lambda unit, staging: {}, _Watch(mill, tmp_path, given=given))
     (task,) = hopper._group_tasks(deque([unit]))
     assert (task.growable, task.deadline_s) == (growable, mill.run_file.training.deadline_s)
 

@@ -117,7 +117,7 @@ def _wait_within_an_epoch(job, process):
     progress = Path(job.checkpoint) / "generation-0000" / "progress-0.jsonl"
     while True:
         lines = progress.read_text().splitlines() if progress.exists() else []
-        events = [json.loads(line) for line in lines if line.endswith("}")]
+        events = [json.loads(line) for line in lines[-9:] if line.endswith("}")]
         saved = [event["step"] for event in events if event["event"] == "checkpoint"]
         if saved and saved[-1] % 45:
             return saved[-1]

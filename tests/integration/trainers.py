@@ -1,7 +1,7 @@
 """Small cubes and trainings for several test files, and the program of a member that trains many jobs in one group.
 
-A process joins one group in its life, but a group may learn one thing after another: the equality of many settings
-costs one start of the libraries a member.
+A process joins one group in its life, but a group may learn one thing after another; and all members are copies of
+one process: the equality of many settings in many groups costs one start of the libraries.
 """
 
 import contextlib
@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +26,7 @@ from PIL import Image
 from model.jobs import TrainingJob
 from model.launch import run_trainer
 from model.threads import import_with_tensorflow
+from model.trainer import die_with_parent
 from schemas.errors import ModelError
 from schemas.records import Place
 
@@ -159,39 +161,27 @@ def train_in_groups(folder, cases, sizes):
     ``cases`` are keywords of `small_job` by name, with ``sizes`` (in which groups) and ``cube``. The result is, by
     case and size, a list of each member's ``error``, ``history`` and ``weights``.
     """
-
-    def group(size):
-        mine = {
-            name: {key: value for key, value in case.items() if key != "sizes"}
-            for name, case in cases.items()
-            if size in case["sizes"]
-        }
-        work = folder / f"of-{size}"
-        work.mkdir(parents=True)
-        (work / "cases.json").write_text(json.dumps({"cases": mine, "members": free_addresses(size)}))
-        environment = {
-            **os.environ,
-            "TF_CPP_MIN_LOG_LEVEL": "3",
-            "PYTHONPATH": str(Path(__file__).parents[2]),
-        }
-        members = []
-        for rank in range(size):
-            with (work / f"log-{rank}").open("wb") as log:
-                command = [sys.executable, __file__, str(work), str(rank)]
-                members.append(
-                    subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
-                )
-        try:
-            for rank, member in enumerate(members):
-                assert member.wait(600) == 0, (work / f"log-{rank}").read_text()[-2000:]
-        finally:
-            for member in members:
-                member.kill()
-                member.wait()
-        return {(name, size): [_said(work, name, rank) for rank in range(size)] for name in mine}
-
-    with ThreadPoolExecutor(2) as pool:
-        return {key: said for found in pool.map(group, sizes) for key, said in found.items()}
+    names = {size: [name for name, case in cases.items() if size in case["sizes"]] for size in sizes}
+    for size in sizes:
+        mine = {name: {**cases[name]} for name in names[size]}
+        for case in mine.values():
+            del case["sizes"]
+        (folder / f"of-{size}").mkdir()
+        told = {"cases": mine, "members": free_addresses(size)}
+        (folder / f"of-{size}" / "cases.json").write_text(json.dumps(told))
+    environment = {
+        **os.environ,
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "PYTHONPATH": str(Path(__file__).parents[2]),
+    }
+    command = [sys.executable, __file__, str(folder), *map(str, sizes)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=850)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return {
+        (name, size): [_said(folder / f"of-{size}", name, rank) for rank in range(size)]
+        for size in sizes
+        for name in names[size]
+    }
 
 
 def _said(work, name, rank):
@@ -200,10 +190,40 @@ def _said(work, name, rank):
         return {**values, "weights": [arrays[key] for key in sorted(arrays)]}
 
 
+def be_all_groups(folder, sizes):
+    """Be the parent of all members: they inherit the libraries, which are imported once; two groups at a time."""
+    import_with_tensorflow("model.training", threads=1)
+    waiting, learning = list(sizes), {}
+    while waiting or learning:
+        while waiting and len(set(learning.values())) < 2:
+            size = waiting.pop(0)
+            learning |= {_fork(folder / f"of-{size}", rank): size for rank in range(size)}
+        pid, status = os.wait()
+        size = learning.pop(pid)
+        if status:  # the others die with this process
+            logs = (folder / f"of-{size}").glob("log-*")
+            sys.exit("\n".join(f"{log}: {log.read_text()[-2000:]}" for log in logs))
+
+
+def _fork(work, rank):
+    """Start a member as a copy of this process, in which TensorFlow has not begun yet; return its process id."""
+    parent = os.getpid()
+    if pid := os.fork():
+        return pid
+    try:
+        die_with_parent(parent)
+        log = os.open(work / f"log-{rank}", os.O_WRONLY | os.O_CREAT)
+        os.dup2(log, sys.stdout.fileno())
+        os.dup2(log, sys.stderr.fileno())
+        member(work, rank)
+    except BaseException:
+        traceback.print_exc()
+    os._exit(1)
+
+
 def member(work, rank):
     """Be a member: train each case, and write down what came of it."""
-    training = import_with_tensorflow("model.training", threads=1)
-    from model import engines
+    from model import engines, training
 
     told = json.loads((work / "cases.json").read_text())
     place = Place(rank, tuple(told["members"]), 1)
@@ -236,4 +256,4 @@ def _train(training, job, place, group):
 
 
 if __name__ == "__main__":
-    member(Path(sys.argv[1]), int(sys.argv[2]))
+    be_all_groups(Path(sys.argv[1]), [int(size) for size in sys.argv[2:]])

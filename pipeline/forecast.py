@@ -1,0 +1,232 @@
+"""What a run of so many objects will take on so many nodes: time by stage, disk, requests."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from pipeline import rates
+from pipeline.estimate import bytes_per_row, memory_needed_gib
+from pipeline.rates import Rate, Seen
+from pipeline.training import chosen_preset
+from schemas.config import RunFile
+from schemas.site import Site
+
+MEMORY_STAGES = {"fetch", "train", "infer"}
+PREDICTION_BYTES = 282.0
+"""A row of a part with a PDF of 180 bins as float16, in Parquet (docs/decisions/0012: 229 for the PDF alone)."""
+DATABASE_BYTES = 1_000.0
+"""A published row with a PDF of 180 bins: 856 bytes sent (docs/benchmarks.md, Publish), its header, and two indexes."""
+BUNDLE_BYTES: Mapping[str, float] = {"light": 4.0e6}
+"""A trained network's files, by preset, as a run of `surveys/recorded.toml` left them."""
+BUNDLES_A_NETWORK = 3
+"""A training also leaves two checkpoints, each about as large as the bundle: weights, two moments, the best weights."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """A stage of the plan: how long it takes [s] (NaN: not known), what bounds it, and where its rate is from."""
+
+    stage: str
+    seconds: float
+    bound: str
+    rate: Rate
+
+    @property
+    def is_known(self) -> bool:
+        """Whether its time is known."""
+        return math.isfinite(self.seconds)
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """A run of so many objects on so many nodes of a site.
+
+    ``counts`` are objects by sample, ``nodes`` jobs by pool; ``efficiency`` says, of a stage and a number of nodes,
+    what share of N times one node's speed N nodes reach.
+    """
+
+    run_file: RunFile
+    site: Site
+    nodes: Mapping[str, int]
+    counts: Mapping[str, int]
+    seen: Seen
+    efficiency: Callable[[str, int], float] = lambda stage, nodes: 1.0
+
+    @property
+    def objects(self) -> int:
+        """All objects of the run."""
+        return sum(self.counts.values())
+
+    @cached_property
+    def rates(self) -> dict[str, Rate]:
+        """The rate of each stage: the run's own where it has one, else that of the benchmarks."""
+        return rates.defaults(self.run_file) | dict(self.seen.rates)
+
+    def rate(self, stage: str) -> Rate:
+        """Return the rate of a stage, which may be unknown."""
+        return self.rates.get(stage, Rate())
+
+    def threads(self, stage: str) -> int:
+        """Return how many threads of all pools work on a stage."""
+        return sum(count * self.site.pools[name].threads for name, count in self._workers(stage).items())
+
+    def speed(self, stage: str) -> float:
+        """Return what all workers of a stage could do in a second, if nothing else held them up; NaN is unknown."""
+        nodes = sum(self._workers(stage).values())
+        return self.threads(stage) * self.rate(stage).per_s * self.efficiency(stage, nodes)
+
+    @property
+    def queries(self) -> int:
+        """Questions to the survey's catalogue: one to count a sample, one a partition."""
+        if self.counts == self.seen.counts:
+            return self.seen.queries
+        samples = self.run_file.samples
+        return sum(
+            1 + max(1, math.ceil(rows / samples[name].rows_per_partition))
+            for name, rows in self.counts.items()
+        )
+
+    @property
+    def requests(self) -> int:
+        """Questions to the survey server in all: one a cutout, and the queries."""
+        return self.objects + self.queries
+
+    @cached_property
+    def steps(self) -> list[Step]:
+        """The stages that take time, in their order."""
+        return [self._pull(), self._fetch(), *self._fix_rows(), self._train(), self._infer(), self._publish()]
+
+    @property
+    def seconds(self) -> float:
+        """Time of all stages whose time is known [s]; one begins when the one before has ended."""
+        return sum(step.seconds for step in self.steps if step.is_known)
+
+    def busy_s(self, pool: str) -> float:
+        """Return how long of that the jobs of a pool have something to do [s]."""
+        stages = self.site.pools[pool].stages
+        return sum(step.seconds for step in self.steps if step.stage in stages and step.is_known)
+
+    def lives(self, walltime_s: float) -> int:
+        """Return how often a job of that walltime has to live for a run to end."""
+        return max(1, math.ceil(self.seconds / max(1.0, walltime_s - self.site.warn_s)))
+
+    def block_s(self, stage: str) -> float:
+        """Return how long one worker's thread is busy with one block [s]; NaN is unknown."""
+        rows = self.run_file.cube.rows_per_block
+        if stage != "fetch":
+            return rows / self.rate(stage).per_s
+        blocks = sum(math.ceil(count / rows) for count in self.counts.values())
+        return rows * max(1, min(self.threads("fetch"), blocks)) / min(self._fetch_speeds().values())
+
+    @property
+    def disk_bytes(self) -> dict[str, float]:
+        """Bytes on the shared disk, by what they are; NaN is unknown."""
+        row = self.seen.prediction_bytes
+        members = self.run_file.training.ensemble
+        known = BUNDLE_BYTES.get(self.run_file.model.preset, math.nan)
+        bundle = self.seen.bundle_bytes if self.seen.bundle_bytes > 0 else known
+        return {
+            "cube": float(self.objects * bytes_per_row(self.run_file)),
+            "predictions": self.objects * (row if row > 0 else PREDICTION_BYTES),
+            "networks": members * BUNDLES_A_NETWORK * bundle,
+        }
+
+    @property
+    def database_bytes(self) -> float:
+        """Size of the published version in Postgres."""
+        return self.objects * DATABASE_BYTES
+
+    @property
+    def images_to_learn(self) -> int:
+        """Images that the trainings look at: rows of the training part, in every epoch of every network."""
+        training, search = self.run_file.training, self.run_file.search
+        rows = self.counts[training.sample] * self.run_file.split.train
+        epochs = training.epochs or int(chosen_preset(self.run_file, {})["training"]["epochs"])
+        tried = search.trials * search.epochs if search else 0
+        return round(rows * (epochs * training.ensemble + tried))
+
+    def faults(self) -> list[str]:
+        """Return what cannot be: a worker too small, a walltime below a block's time."""
+        found, memory = [], memory_needed_gib(self.run_file)
+        for name, count in self.nodes.items():
+            pool = self.site.pools[name]
+            if not count:
+                continue
+            if MEMORY_STAGES & set(pool.stages) and memory > pool.memory_gib:
+                found.append(
+                    f"pools.{name}.memory_gib is {pool.memory_gib:g}, a worker needs {memory:.2f}: raise it, "
+                    "or lower cube.rows_per_block"
+                )
+            usable = pool.walltime_s - self.site.warn_s
+            for stage in ("fetch", "infer"):
+                if stage in pool.stages and self.block_s(stage) > usable:
+                    found.append(
+                        f"pools.{name}.walltime leaves {span(max(0, usable))}, {stage} of one block takes "
+                        f"{span(self.block_s(stage))}: raise it, or lower cube.rows_per_block or --nodes"
+                    )
+        return found
+
+    def _workers(self, stage: str) -> dict[str, int]:
+        return {name: count for name, count in self.nodes.items() if stage in self.site.pools[name].stages}
+
+    def _pull(self) -> Step:
+        minute, rate = self.run_file.politeness.queries_per_minute, self.rate("pull")
+        polite = self.queries / minute * 60
+        own = self.objects / self.speed("pull") if rate.is_known else 0.0
+        bound = f"{self.queries:,} queries, {minute:g} a minute (politeness.queries_per_minute)"
+        return Step("pull", max(polite, own), bound if polite >= own else "the server's answers", rate)
+
+    def _fetch_speeds(self) -> dict[str, float]:
+        politeness, latency = self.run_file.politeness, self.seen.latency_s
+        found = {
+            f"{politeness.requests_per_second:g} requests/s for the whole run "
+            "(politeness.requests_per_second)": politeness.requests_per_second,
+            f"{politeness.connections} connections for the whole run (politeness.connections), "
+            f"{latency:.3g} s a request": politeness.connections / latency if latency > 0 else math.nan,
+            f"{self.threads('fetch')} threads of the workers": self.speed("fetch"),
+        }
+        return {words: speed for words, speed in found.items() if speed > 0}
+
+    def _fetch(self) -> Step:
+        speeds = self._fetch_speeds()
+        bound = min(speeds, key=lambda words: speeds[words])
+        return Step("fetch", self.objects / speeds[bound], bound, self.rate("fetch"))
+
+    def _fix_rows(self) -> list[Step]:
+        rate = self.rate("rows")
+        return [Step("rows", self.objects / rate.per_s, "the driver", rate)] if rate.is_known else []
+
+    def _train(self) -> Step:
+        images, threads = self.images_to_learn, self.threads("train")
+        bound = f"{images:,} images at most, {threads} thread{'s' if threads > 1 else ''}"
+        return Step("train", images / self.speed("train"), bound, self.rate("train"))
+
+    def _infer(self) -> Step:
+        passes = self.run_file.training.ensemble * max(1, self.run_file.model.passes)
+        own = "receipts" in self.rate("infer").source  # those of an ensemble hold its passes already
+        seconds = self.objects * (1 if own else passes) / self.speed("infer")
+        return Step("infer", seconds, f"{self.threads('infer')} threads of the workers", self.rate("infer"))
+
+    def _publish(self) -> Step:
+        return Step("publish", self.objects / self.rate("publish").per_s, "the driver", self.rate("publish"))
+
+
+def span(seconds: float) -> str:
+    """Return a length of time for a person.
+
+    Examples
+    --------
+    >>> [span(seconds) for seconds in (40, 600, 5400 * 3, 86400 * 3)]
+    ['40 s', '10 min', '4.5 h', '3 days']
+    """
+    if not math.isfinite(seconds):
+        return "not known"
+    for unit, length, most in (("s", 1, 120), ("min", 60, 120), ("h", 3600, 48)):
+        if seconds < most * length:
+            return (
+                f"{seconds / length:.2g} {unit}"
+                if seconds < 99.5 * length
+                else f"{seconds / length:.0f} {unit}"
+            )
+    return f"{seconds / 86400:,.0f} days" if seconds > 99.5 * 86400 else f"{seconds / 86400:.2g} days"

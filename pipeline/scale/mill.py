@@ -1,0 +1,36 @@
+"""A mill of which as many workers take part as are measured."""
+
+from cluster.politeness import install
+from cluster.workers import WorkerLog
+from pipeline.mill import Mill
+from pipeline.scale.workers import LimitedSession
+
+
+class ScaleMill(Mill):
+    """A mill whose workers can be told to rest."""
+
+    _limited: LimitedSession | None = None
+
+    def __enter__(self) -> "ScaleMill":
+        return self
+
+    @property
+    def session(self) -> LimitedSession:
+        """The workers; they are started when they are needed first."""
+        if self._limited is None:
+            limited = LimitedSession(
+                self.run_file.cluster,
+                scratch=self.run_file.scratch_folder,
+                logs=self.folder / "logs",
+                say=self.view.say,
+            )
+            self._resources.enter_context(limited)
+            limited.client.register_plugin(WorkerLog(str(self.folder / "logs")))
+            install(limited.client)
+            self._limited = limited
+        return self._limited
+
+
+def limited(mill: Mill) -> ScaleMill:
+    """Return a mill of workers that can be told to rest, with the run file, ledger and view of another."""
+    return ScaleMill(mill.run_file, dsn=mill.dsn, ledger=mill.ledger, view=mill.view)
