@@ -37,13 +37,17 @@ class LeaseStanding:
 
 @dataclass(frozen=True)
 class _Entry:
-    """What the file of a lease holds; ``count`` grows with each renewal."""
+    """What the file of a lease holds.
+
+    ``count`` grows with each renewal; ``before`` is the nonce of the holder before, if that one gave it up in order.
+    """
 
     holder: str = ""
     nonce: str = ""
     count: int = 0
     state: str = ""
     expires_s: float = EXPIRES_S
+    before: str = ""
 
 
 class Lease:
@@ -95,6 +99,7 @@ class Lease:
         self._holder = holder
         self._renew_s, self._expires_s, self._fence_s = renew_s, expires_s, fence_s
         self._count = 0
+        self._before = ""
         self._renewed_s = 0.0
         self._over = threading.Event()
         self._threads: list[threading.Thread] = []
@@ -123,6 +128,7 @@ class Lease:
                 if (found := _read(self._path)) != seen:
                     seen, since_s = found, now
             if now - since_s >= self._expires_s or (seen is not None and seen.state in _FREE):
+                self._before = seen.nonce if seen is not None and seen.state == "released" else ""
                 with contextlib.suppress(OSError):
                     return self._hold()
             time.sleep(min(1.0, self._renew_s / 4))
@@ -153,7 +159,7 @@ class Lease:
         self._renewed_s = begun_s
 
     def _write(self, state: str) -> None:
-        entry = _Entry(self._holder, self.nonce, self._count, state, self._expires_s)
+        entry = _Entry(self._holder, self.nonce, self._count, state, self._expires_s, self._before)
         write_json(self._path, asdict(entry))
 
     def _renewing(self) -> None:

@@ -129,5 +129,6 @@ def too_many_deaths(count: int) -> WorkerError:
     """Return the error of a task whose worker died again and again."""
     return WorkerError(
         f"its worker died {count} times while at it",
-        "see the workers' logs in the run folder; if they ran out of memory, raise cluster.memory_gib",
+        "see the workers' logs in the run folder; if they ran out of memory, raise cluster.memory_gib; if they were at "
+        "their walltime, ask for a longer one, or for smaller blocks",
     )

@@ -27,8 +27,6 @@ from schemas.site import Pool, Site
 from schemas.sitefile import load_site
 
 FOLDER = Path(".skymill/ping")
-WAIT_S = 600.0
-"""How long the jobs are waited for by default."""
 
 
 def ping(args: argparse.Namespace) -> int:

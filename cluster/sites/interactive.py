@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import logging
 import shlex
+import signal
 import socket
 import sys
 from pathlib import Path
@@ -72,6 +73,7 @@ def start(name: str, *, nodes: int, scratch: Path, logs: Path) -> DaskCluster:
         raise SiteError(f"the site {site.name}: {'; '.join(faults)}", "mend the site file")
     dask.config.set({"distributed.deploy.lost-worker-timeout": f"{LOST_S}s"})
     logs.mkdir(parents=True, exist_ok=True)
+    _load(batch, Job("probe", pool, "true", Path.cwd(), logs))
     options = {"batch": batch, "site": site, "pool": pool, "scratch": scratch, "logs": logs}
     cluster = SpecCluster(
         scheduler={
@@ -84,6 +86,13 @@ def start(name: str, *, nodes: int, scratch: Path, logs: Path) -> DaskCluster:
     )
     cluster.adapt(minimum=1, maximum=nodes)
     return cluster
+
+
+def _load(batch: Batch, job: Job) -> None:
+    """Make a script once: what this loads (dask-jobqueue) takes Ctrl-C for itself, and only in the main thread."""
+    handler = signal.getsignal(signal.SIGINT)
+    batch.script(job)
+    signal.signal(signal.SIGINT, handler)
 
 
 def _check_interface(site: Site) -> None:
