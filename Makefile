@@ -7,7 +7,7 @@ BIN := .venv/bin
 export SKY
 export PYTHONSAFEPATH := 1
 
-.PHONY: help setup run test unit check format bench clean model pipeline cluster schemas tests docs benchmarks surveys
+.PHONY: help setup run test unit unit-model unit-rest check format bench clean model pipeline cluster schemas tests docs benchmarks surveys
 help:
 	@echo "make run [SURVEY=file.toml] [SKY=folder]   set up, then the main job"
 	@echo "make test     set up, then all tests        make unit    only the fast ones"
@@ -30,7 +30,11 @@ test: setup
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 unit: setup
-	$(BIN)/python -m pytest -n 2 tests/unit tests/architecture schemas model cluster pipeline
+	@$(MAKE) --no-print-directory -j 2 --output-sync unit-model unit-rest
+unit-model: # beside the rest: each imports only its own half
+	$(BIN)/python -m pytest -q tests/unit/model model
+unit-rest:
+	$(BIN)/python -m pytest -q --ignore tests/unit/model --ignore model tests/unit tests/architecture schemas cluster pipeline
 
 check: setup
 	$(BIN)/ruff format --check .

@@ -69,10 +69,13 @@ def draw(folder: Path, count: int, pixels: int) -> None:
 
 
 @contextmanager
-def origin(folder: Path) -> Iterator[str]:
+def origin(folder: Path, *, latency_s: float = 0.0) -> Iterator[str]:
     script = Path(__file__).with_name("origin.py")
     process = subprocess.Popen(
-        [sys.executable, str(script), str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, str(script), str(folder), str(latency_s)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     assert process.stdin and process.stdout
     try:
@@ -82,7 +85,7 @@ def origin(folder: Path) -> Iterator[str]:
         process.wait()
 
 
-def make_cube(path: Path, rows: int, pixels: int) -> None:
+def make_cube(path: Path, rows: int, pixels: int, *, rows_per_block: int = ROWS_PER_BLOCK) -> None:
     table = {
         "row": np.arange(rows),
         "id": np.arange(rows, dtype=np.uint64),
@@ -92,7 +95,7 @@ def make_cube(path: Path, rows: int, pixels: int) -> None:
         "split": np.zeros(rows, np.uint8),
     }
     pq.write_table(pa.table(table), path.with_suffix(".parquet"))
-    spec = CubeSpec("bench", pixels, 0.4, ("i", "r", "g"), ROWS_PER_BLOCK, 64, 17, "origin", "z")
+    spec = CubeSpec("bench", pixels, 0.4, ("i", "r", "g"), rows_per_block, 64, 17, "origin", "z")
     create_cube(path, path.with_suffix(".parquet"), spec)
 
 

@@ -12,8 +12,6 @@ import argparse
 import functools
 import statistics
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 from cluster.session import DaskSession

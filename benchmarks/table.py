@@ -21,7 +21,9 @@ PAGE = ROOT / "docs" / "benchmarks.md"
 RUN = "runs/recorded-photoz"
 COMMANDS = {
     "fetch": "benchmarks.fetch",
+    "fetch_scaling": "benchmarks.fetch_scaling",
     "publish": "benchmarks.publish",
+    "scheduling": "benchmarks.scheduling",
     "feed": "benchmarks.feed",
     "train": "benchmarks.train",
     "recovery": "benchmarks.recovery",

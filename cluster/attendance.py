@@ -1,11 +1,13 @@
 """Who is there: the workers of a scheduler, and what each says that it offers."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from distributed import Client, SchedulerPlugin
 from distributed.core import Status
 
+PLUGIN = "skymill-attendance"
 MEMORY = "memory_gib"
 """The resource by which a worker says how much memory [GiB] it has."""
 
@@ -22,12 +24,28 @@ class Present:
     resources: Mapping[str, float] = field(default_factory=dict)
 
 
-def present(dask_scheduler: Any) -> dict[str, Present]:
-    """Return all workers by address; called in the scheduler."""
-    return {
-        worker.address: Present(worker.nthreads, worker.status is Status.running, dict(worker.resources))
-        for worker in dask_scheduler.workers.values()
-    }
+class AttendancePlugin(SchedulerPlugin):
+    """Have the scheduler tell who is there, in few words: it may be asked every second."""
+
+    name = PLUGIN
+    idempotent = True
+
+    async def start(self, scheduler: Any) -> None:
+        """Add the handler when the plug-in is registered."""
+        self._scheduler = scheduler
+        scheduler.handlers["skymill_present"] = self._present
+
+    def _present(self) -> dict[str, Any]:
+        return {
+            worker.address: [worker.nthreads, worker.status is Status.running, dict(worker.resources)]
+            for worker in self._scheduler.workers.values()
+        }
+
+
+def present(client: Client) -> dict[str, Present]:
+    """Return all workers by address."""
+    found = client.sync(client.scheduler.skymill_present)
+    return {address: Present(*said) for address, said in found.items()}
 
 
 def threads(workers: Iterable[Present]) -> int:
@@ -41,34 +59,24 @@ def threads(workers: Iterable[Present]) -> int:
     return sum(worker.threads for worker in workers if worker.takes)
 
 
-def most_memory(workers: Iterable[Present]) -> float:
-    """Return the largest memory [GiB] that some workers offer; 0 if none says."""
-    return max((worker.resources.get(MEMORY, 0.0) for worker in workers), default=0.0)
+def offered(workers: Iterable[Present]) -> list[float]:
+    """Return the memory [GiB] of the workers that say it, ascending, each value once."""
+    return sorted({memory for worker in workers if (memory := worker.resources.get(MEMORY))})
 
 
-def more_memory(workers: Iterable[Present], than: float) -> float:
-    """Return the memory [GiB] to ask for after a death: the next larger one that is offered.
+def more_memory(offered: Sequence[float], than: float) -> float:
+    """Return the memory [GiB] to ask for after a death: the next larger one that is offered, or else the largest.
 
     Parameters
     ----------
-    workers : iterable of Present
-        Those that may take the task.
+    offered : sequence of float
+        What there is [GiB], ascending; of nothing, 0 is returned.
     than : float
-        What was asked for last [GiB]; 0 if any worker was good enough, which counts as the smallest.
-
-    Returns
-    -------
-    float
-        As much as is there if there is no more; 0 if all offer the same, or say nothing.
+        What was not enough [GiB].
 
     Examples
     --------
-    >>> pool = [Present(1, resources={"memory_gib": memory}) for memory in (4, 16, 64)]
-    >>> more_memory(pool, 0), more_memory(pool, 16), more_memory(pool, 64), more_memory(pool[:1], 0)
-    (16, 64, 64, 0)
+    >>> more_memory([4, 16, 64], 4), more_memory([4, 16, 64], 64), more_memory([], 4)
+    (16, 64, 0.0)
     """
-    offered = sorted({memory for worker in workers if (memory := worker.resources.get(MEMORY))})
-    if len(offered) < 2:
-        return min(than, offered[-1]) if offered else 0.0
-    floor = than or offered[0]
-    return next((memory for memory in offered if memory > floor), offered[-1])
+    return next((memory for memory in offered if memory > than), offered[-1] if offered else 0.0)

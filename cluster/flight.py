@@ -15,7 +15,7 @@ from distributed import Client, Future
 from distributed.scheduler import KilledWorker
 
 from cluster import starts
-from cluster.attendance import MEMORY, Present, more_memory, most_memory, threads
+from cluster.attendance import MEMORY, Present, more_memory, offered, threads
 from cluster.work import Outcome, Task
 from schemas.errors import SkymillError, WorkerError
 
@@ -65,6 +65,8 @@ class Flight:
         self._ended: queue.SimpleQueue[Future] = queue.SimpleQueue()
         self._present: Mapping[str, Present] = {}
         self._seen_s = -math.inf
+        self._offered_gib: list[float] = []
+        self._least_gib = math.inf
 
     @property
     def blind_s(self) -> float:
@@ -98,7 +100,9 @@ class Flight:
     def see(self, present: Mapping[str, Present]) -> None:
         """Note which workers may take these tasks; what waits for memory that is gone for long asks for less."""
         self._present, self._seen_s = present, time.monotonic()
-        most_gib, now = most_memory(present.values()), self._seen_s
+        self._offered_gib, now = offered(present.values()), self._seen_s
+        self._least_gib = min([self._least_gib, *self._offered_gib])
+        most_gib = max(self._offered_gib, default=0.0)
         for future, this in list(self._running.items()):
             if this.memory_gib <= most_gib:
                 if this.since_s != math.inf:
@@ -158,8 +162,10 @@ class Flight:
             return self._failure(task, error, this.deaths + 1)
         this = replace(this, deaths=this.deaths + (count > 0), waits=this.waits + (count == 0))
         if this.deaths < task.starts and this.waits < MOST_WAITS:
-            more_gib = more_memory(self._present.values(), this.memory_gib) if count else this.memory_gib
-            self._hand_in(replace(this, number=this.number + 1, memory_gib=more_gib, since_s=math.inf))
+            if count:
+                more_gib = more_memory(self._offered_gib, this.memory_gib or self._least_gib)
+                this = replace(this, memory_gib=more_gib)
+            self._hand_in(replace(this, number=this.number + 1, since_s=math.inf))
             return None
         died = starts.too_many_deaths(this.deaths or this.waits)
         return self._failure(task, died, task.starts, killed=this.deaths >= task.starts)

@@ -110,6 +110,7 @@ class DaskSession:
                     f"no Dask worker answers ({self._address}): {error}",
                     "check cluster.address, and that workers have joined that scheduler",
                 ) from error
+        self.client.register_plugin(attendance.AttendancePlugin(), name=attendance.PLUGIN)
         self.client.register_plugin(starts.StartsPlugin(), name=starts.PLUGIN)
         self.client.register_plugin(tells.TellsPlugin(), name=tells.PLUGIN)
         self._present("")
@@ -136,7 +137,7 @@ class DaskSession:
 
     def _look(self, stage: str) -> Mapping[str, Present]:
         with self.scheduler_answers():
-            there: dict[str, Present] = self.client.run_on_scheduler(attendance.present)
+            there = attendance.present(self.client)
         if not (stage and self._pooled):
             return there
         return {address: worker for address, worker in there.items() if stage in worker.resources}

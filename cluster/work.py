@@ -7,11 +7,13 @@ workers need, TensorFlow above all.
 import importlib
 import os
 import socket
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from schemas.errors import SkymillError
+from schemas.imports import uncollected
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,10 @@ def find(work: str) -> Callable[..., Any]:
     'b'
     """
     module, _, name = work.partition(":")
-    function = getattr(importlib.import_module(module), name)
+    if module not in sys.modules:
+        with uncollected():
+            importlib.import_module(module)
+    function = getattr(sys.modules[module], name)
     return function  # type: ignore[no-any-return]
 
 

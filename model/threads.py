@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from types import ModuleType
 
 from schemas.errors import ModelError
+from schemas.imports import uncollected
 
 _INSTALL = {
     "keras": "pip install 'skymill[cpu]' (or 'skymill[gpu]')",
@@ -45,7 +46,7 @@ def import_with_tensorflow(module: str, *, threads: int) -> ModuleType:
     backend = os.environ.get("KERAS_BACKEND", "tensorflow")
     try:
         if "keras" not in sys.modules:
-            with _as_if_absent(name for name in _NOT_USED if name != backend):
+            with uncollected(), _as_if_absent(name for name in _NOT_USED if name != backend):
                 importlib.import_module("keras")
         return importlib.import_module(module)
     except ModuleNotFoundError as error:

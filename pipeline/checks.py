@@ -16,6 +16,7 @@ from pipeline.training import chosen_preset, trials_of, weight_column
 from schemas.config import RunFile
 from schemas.errors import ModelError, PlanError, SkymillError, SourceError, StoreError
 from schemas.records import Receipt
+from schemas.sitefile import load_site
 
 
 def check(run_file: RunFile) -> None:
@@ -29,7 +30,8 @@ def check(run_file: RunFile) -> None:
     faults: list[SkymillError] = []
     looks = [partial(_check_sample, run_file, name) for name in run_file.samples]
     looks += [
-        partial(part, run_file) for part in (_check_model, _check_packages, _check_search, _check_definition)
+        partial(part, run_file)
+        for part in (_check_cluster, _check_model, _check_packages, _check_search, _check_definition)
     ]
     for look in looks:
         try:
@@ -64,6 +66,23 @@ def _check_sample(run_file: RunFile, name: str) -> None:
         )
 
 
+def _check_cluster(run_file: RunFile) -> None:
+    """Refuse two answers to where the workers are, and a site that is not known."""
+    cluster = run_file.cluster
+    if cluster.site is None:
+        return
+    if cluster.address is not None:
+        raise PlanError(
+            f"cluster.address ({cluster.address}) and cluster.site ({cluster.site}) exclude each other",
+            "take one of them out: either the scheduler is there already, or its workers are jobs of a site",
+        )
+    load_site(cluster.site)
+
+
+def _has_own_workers(run_file: RunFile) -> bool:
+    return run_file.cluster.address is None and run_file.cluster.site is None
+
+
 def _check_model(run_file: RunFile) -> None:
     preset = load_preset(run_file.model.preset, run_file.model.overrides)
     if run_file.images.pixels < preset.minimum_pixels:
@@ -94,7 +113,7 @@ def _check_packages(run_file: RunFile) -> None:
             f"model.engine: openvino reads what tensorflow exports, and model.backend is {backend!r}",
             'set model.engine = "auto", or model.backend = "tensorflow"',
         )
-    if run_file.cluster.address is not None:
+    if not _has_own_workers(run_file):
         return
     if find_spec(backend) is None:
         raise ModelError(
@@ -209,7 +228,7 @@ def check_labelled(run_file: RunFile, fixed: Mapping[str, Receipt]) -> None:
             f"samples.{sample}: a batch is {batch:,} rows, and there are {rows:,} labelled rows to train on",
             f"set training.batch to {max(1, rows // 4)} or so, or select more objects",
         )
-    if not run_file.cluster.address and run_file.cluster.workers > rows:
+    if _has_own_workers(run_file) and run_file.cluster.workers > rows:
         raise PlanError(
             f"samples.{sample}: {run_file.cluster.workers} workers would share {rows} labelled rows to train on",
             f"set cluster.workers to at most {rows}, or select more objects",

@@ -170,8 +170,8 @@ class Mill:
         self._done[unit.stage] += 1
         self.view.advance(unit.stage, done=self._done[unit.stage])
         text = (
-            f"{unit.stage} {unit.key} is given up: {why}; {len(receipt.failures):,} galaxies are listed as "
-            "failed, and `skymill retry` asks for them again"
+            f"{unit.stage} {unit.key} is given up: {why}; its galaxies are listed as failed, and `skymill retry` "
+            "asks for them again"
         )
         logger.warning(text)
         self.view.say(text)

@@ -136,10 +136,8 @@ def measurements(mill: "ScaleMill", wish: Wish) -> Iterator[Measurement]:
             for each in _empty(mill, wish, number):
                 yield _placed(each, wish, turn, repeat)
         return
-    before = mill.worked
     run = stages.prepare(mill, wish.stages)
-    if mill.worked == before:  # as after a preparation: libraries are loaded, and disks warm
-        _warm_up(mill, run, wish)
+    _warm_up(mill, run, wish)
     for turn, (number, repeat) in turns:
         done = [_stage(mill, run, wish, stage, number) for stage in wish.stages]
         if wish.stage == "all":
@@ -155,8 +153,13 @@ def _stage(mill: "ScaleMill", run: stages.Prepared, wish: Wish, stage: str, numb
 
 
 def _warm_up(mill: "ScaleMill", run: stages.Prepared, wish: Wish) -> None:
-    for stage in set(wish.stages) & {"fetch", "infer"}:
-        _stage(mill, run, wish, stage, max(wish.nodes))
+    """Do each stage once before it counts: the server is started, libraries are loaded, and disks are warm.
+
+    Trainers are new processes each time, so nothing of theirs is.
+    """
+    for stage in stages.STAGES:
+        if stage in wish.stages and stage != "train":
+            _stage(mill, run, wish, stage, max(wish.nodes))
 
 
 def _whole(parts: Sequence[Measurement]) -> Measurement:

@@ -62,11 +62,12 @@ def retry(args: argparse.Namespace) -> int:
         find("pipeline.submitting:resubmit")(run_file, verb="retry", path=args.run_file)
         return 0
     with _mill(run_file) as mill:
-        units = mill.ledger.retryable("fetch")
-        if not units:
+        found = {stage: mill.ledger.retryable(stage) for stage in ("fetch", "infer")}
+        if not any(found.values()):
             mill.view.say("nothing to retry: no object failed for a reason that may pass")
             return 0
-        mill.view.say(f"asking again for the failed objects of {mill.ledger.reset('fetch', units)} blocks")
+        blocks = sum(mill.ledger.reset(stage, units) for stage, units in found.items())
+        mill.view.say(f"asking again for the failed objects of {blocks} blocks")
         _finish(mill, flow.turn(mill))
     return 0
 

@@ -43,6 +43,8 @@ class TopUp:
         self._until_s = until_s
         self._wait_s = dict.fromkeys(order.nodes, 0.0)
         self._not_before_s = dict.fromkeys(order.nodes, 0.0)
+        for pool in order.nodes:  # what makes scripts can be loaded in the main thread only
+            batch.script(worker_job(order, submission, pool, 1))
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="top-up", daemon=True)
 

@@ -1,14 +1,13 @@
 """The interactive form: the driver and Dask's scheduler here, each worker a job of the site's first pool.
 
-The scripts are those of the submitted form. Jobs come and go as there is work for them (``adapt``), which also asks
-for another one when one has died; Dask's ``scale`` never does.
+The scripts are those of the submitted form. Dask's ``adapt`` keeps the number of jobs: it asks for another one when
+one has died, which ``scale`` never does.
 """
 
 import asyncio
 import contextlib
 import logging
 import shlex
-import signal
 import socket
 import sys
 from pathlib import Path
@@ -38,14 +37,14 @@ logger = logging.getLogger(__name__)
 
 
 def start(name: str, *, nodes: int, scratch: Path, logs: Path) -> DaskCluster:
-    """Start a scheduler here, and ask a site for workers as they are needed.
+    """Start a scheduler here, and ask a site for workers.
 
     Parameters
     ----------
     name : str
         The site, see `schemas.sitefile.load_site`.
     nodes : int
-        How many jobs at most.
+        How many jobs.
     scratch : Path
         Folder for what workers may lose, where the site names none.
     logs : Path
@@ -73,7 +72,7 @@ def start(name: str, *, nodes: int, scratch: Path, logs: Path) -> DaskCluster:
         raise SiteError(f"the site {site.name}: {'; '.join(faults)}", "mend the site file")
     dask.config.set({"distributed.deploy.lost-worker-timeout": f"{LOST_S}s"})
     logs.mkdir(parents=True, exist_ok=True)
-    _load(batch, Job("probe", pool, "true", Path.cwd(), logs))
+    batch.script(Job("probe", pool, "true", Path.cwd(), logs))
     options = {"batch": batch, "site": site, "pool": pool, "scratch": scratch, "logs": logs}
     cluster = SpecCluster(
         scheduler={
@@ -84,15 +83,9 @@ def start(name: str, *, nodes: int, scratch: Path, logs: Path) -> DaskCluster:
         name=f"skymill-{site.name}",
         silence_logs=logging.ERROR,
     )
-    cluster.adapt(minimum=1, maximum=nodes)
+    # The driver hands out a few tasks a worker, so Dask never sees the work that would call for more workers.
+    cluster.adapt(minimum=nodes, maximum=nodes)
     return cluster
-
-
-def _load(batch: Batch, job: Job) -> None:
-    """Make a script once: what this loads (dask-jobqueue) takes Ctrl-C for itself, and only in the main thread."""
-    handler = signal.getsignal(signal.SIGINT)
-    batch.script(job)
-    signal.signal(signal.SIGINT, handler)
 
 
 def _check_interface(site: Site) -> None:

@@ -7,6 +7,7 @@ import math
 import os
 import re
 import shlex
+import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,7 @@ def header_and_body(
     **options
         What only this class takes.
     """
-    maker: Any = find(work)
+    maker: Any = _load(work)
     config: Any = find("dask:config")
     defaults = config.merge(*config.defaults)["jobqueue"][maker.config_name]
     lines = body(job, site)
@@ -71,6 +72,16 @@ def header_and_body(
         )
     made._command_template = lines[-1]
     return made
+
+
+def _load(work: str) -> Any:
+    """Return a class of dask-jobqueue, which takes Ctrl-C for itself when it is loaded, in the main thread only."""
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        return find(work)
+    finally:
+        if signal.getsignal(signal.SIGINT) is not handler:
+            signal.signal(signal.SIGINT, handler)
 
 
 def body(job: Job, site: Site) -> list[str]:

@@ -106,7 +106,10 @@ def interval_edges(values: NDArray[Any]) -> NDArray[np.float64]:
     edges = np.round(np.arange(first, last + 1) * step, 6)
     edges[0] = min(edges[0], np.floor(values.min() / step) * step)
     edges[-1] = max(edges[-1], (np.floor(values.max() / step) + 1) * step)
-    return np.round(edges, 6)
+    edges = np.round(edges, 6)
+    if edges[-1] <= values.max():  # 0.7 is a little less than 7 * 0.1
+        edges[-1] = np.round(edges[-1] + step, 6)
+    return edges
 
 
 def pdfs(facts: ReportFacts, found: Gathered) -> Raw:

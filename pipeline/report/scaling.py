@@ -114,7 +114,7 @@ def law_words(found: Fit, most: int) -> str:
     )
     if "kappa" in found.values:
         stop += f"; throughput peaks at {_nodes(found.peak, found.spread(lambda each: each.peak), most)}"
-    doubt = f" (not to be trusted: {found.unsure})" if found.unsure else ""
+    doubt = f" (with care: {found.unsure})" if found.unsure else ""
     return f"{found.law.name}: {told}; {stop}{doubt}"
 
 

@@ -161,10 +161,8 @@ def fit(law: Law, nodes: Sequence[int], throughputs: Sequence[float], *, seed: i
     different = len(set(nodes))
     if different < 2 or not np.all(np.isfinite(y) & (y > 0)):
         return Fit(law, unsure="no law can be fitted to a single number of nodes")
-    if different < len(law.parameters):
-        return Fit(
-            law, unsure=f"{len(law.parameters)} parameters cannot be had from {different} numbers of nodes"
-        )
+    if different < LEAST_NODES:
+        return Fit(law, unsure=f"{different} different numbers of nodes cannot tell one law from another")
     best = _solve(law, x, y, start=None)
     curve = law.throughput(x, *best)
     scatter = max(_scatter_of_repeats(x, y), _scatter_of_fit(y / curve, len(best)))
@@ -225,10 +223,8 @@ def _scatter_of_fit(ratios: Array, parameters: int) -> float:
 
 
 def _doubt(different: int, parameters: int, scatter: float) -> str:
-    if different < LEAST_NODES:
-        return f"{different} different numbers of nodes cannot tell whether it is this law that holds"
     if scatter == 0.0:
-        return "no repeats, and no more points than parameters: the uncertainty is not known"
+        return "without repeats, and with no more points than parameters, its uncertainty is not known"
     if different == parameters:
         return (
             f"{different} numbers of nodes fix {parameters} parameters, and leave nothing to check the law by"

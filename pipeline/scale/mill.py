@@ -1,5 +1,8 @@
 """A mill of which as many workers take part as are measured."""
 
+from dataclasses import replace
+
+from cluster.desk import Manners
 from cluster.politeness import install
 from cluster.workers import WorkerLog
 from pipeline.mill import Mill
@@ -29,6 +32,17 @@ class ScaleMill(Mill):
             install(limited.client)
             self._limited = limited
         return self._limited
+
+    def manners(self) -> Manners:
+        """Return what all workers together may ask of the server, shared by those that take part.
+
+        The desk gives each worker that is there an equal part of the connections, those that rest too; so it is told
+        of more connections than there are, of which those that take part get no more than all.
+        """
+        plain, nodes = super().manners(), self.session.nodes
+        if nodes is None or not nodes.count == nodes.threads <= plain.connections:
+            return plain
+        return replace(plain, connections=plain.connections // nodes.count * self.session.present)
 
 
 def limited(mill: Mill) -> ScaleMill:

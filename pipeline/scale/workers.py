@@ -36,6 +36,10 @@ class LimitedSession(DaskSession):
     """Workers, of which as many take part as `limit` said last; all of them at first."""
 
     _chosen: tuple[str, ...] = ()
+    nodes: Nodes | None = None
+    """Those that take part; None for all."""
+    present = 0
+    """How many were there, for any stage, when it was said last who takes part."""
 
     def await_workers(
         self,
@@ -82,13 +86,15 @@ class LimitedSession(DaskSession):
                 f"{count} workers are to take part, and {len(there)} are there",
                 "see the workers' logs for why others left, then run the same command again",
             )
+        self.present = len(self.client.nthreads())
         self._chosen = spread_over_hosts(there)[:count]
         machines = self.machines()
         cores: dict[str, set[int]] = defaultdict(set)
         for machine in machines:
             cores[machine.host].update(machine.cores)
         slots = threads(there[address] for address in self._chosen)
-        return Nodes(self._chosen, slots, {host: len(own) for host, own in cores.items()})
+        self.nodes = Nodes(self._chosen, slots, {host: len(own) for host, own in cores.items()})
+        return self.nodes
 
     def machines(self) -> list[Machine]:
         """Return where each worker that takes part is."""

@@ -1,6 +1,7 @@
 """The rooms: where they are, what may import what, and that nothing else carries their names."""
 
 import ast
+import functools
 import importlib.metadata
 import subprocess
 import sys
@@ -11,6 +12,11 @@ import pytest
 ROOT = Path(__file__).parents[2]
 ROOMS = ("pipeline", "cluster", "model", "schemas")
 SOURCES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
+
+
+@functools.cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
 
 
 def test_imports_point_one_way():
@@ -35,9 +41,8 @@ def test_the_package_cannot_be_uploaded():
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_modules_are_short_and_import_at_the_top(path: Path):
-    text = path.read_text(encoding="utf-8")
-    assert text.count("\n") <= 400
-    tree = ast.parse(text)
+    assert path.read_text(encoding="utf-8").count("\n") <= 400
+    tree = tree_of(path)
     assert ast.get_docstring(tree), "a module says what it is"
     if path.name == "__init__.py":
         assert len(tree.body) == 1, "a room's __init__ holds its map and nothing else"
@@ -56,7 +61,7 @@ def test_work_that_travels_by_name_names_what_exists():
     names = {
         node.value
         for path in SOURCES
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for node in ast.walk(tree_of(path))
         if isinstance(node, ast.Constant)
         and isinstance(node.value, str)
         and node.value.startswith(ROOMS)
@@ -66,7 +71,7 @@ def test_work_that_travels_by_name_names_what_exists():
     assert names
     for name in names:
         module, _, function = name.partition(":")
-        tree = ast.parse((ROOT / (module.replace(".", "/") + ".py")).read_text(encoding="utf-8"))
+        tree = tree_of(ROOT / (module.replace(".", "/") + ".py"))
         assert function in {
             node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)
         }, name

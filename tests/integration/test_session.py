@@ -1,21 +1,24 @@
 """Real Dask processes: workers that are killed, drivers that share a scheduler, and a scheduler that dies."""
 
 import contextlib
+import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import dask
 import pytest
 from distributed import LocalCluster
 
+from cluster import joining
 from cluster.session import DaskSession
 from cluster.work import Task
 from schemas.config import Cluster
@@ -34,6 +37,13 @@ def session(tmp_path_factory: pytest.TempPathFactory):
 
 def shell(key: str, command: str, **more) -> Task:
     return Task(key, "subprocess:check_call", {"args": command, "shell": True}, **more)
+
+
+def until(true: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def wait_for(path: Path) -> None:
@@ -120,9 +130,11 @@ def scheduler(folder: Path) -> Iterator[LocalCluster]:
 
 
 @contextmanager
-def worker(cluster: LocalCluster, folder: Path, **environment: str) -> Iterator[subprocess.Popen]:
+def worker(
+    cluster: LocalCluster, folder: Path, *more: str, nanny: str = "--no-nanny", **environment: str
+) -> Iterator[subprocess.Popen]:
     command = [sys.executable, "-m", "distributed.cli.dask_worker", cluster.scheduler_address]
-    options = ["--no-nanny", "--no-dashboard", "--nthreads", "2", "--local-directory", str(folder)]
+    options = [nanny, "--no-dashboard", "--nthreads", "2", "--local-directory", str(folder), *more]
     with (folder / "worker.log").open("ab") as log:
         process = subprocess.Popen(
             [*command, *options],
@@ -137,6 +149,96 @@ def worker(cluster: LocalCluster, folder: Path, **environment: str) -> Iterator[
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)  # what its task has started too
         process.wait()
+
+
+def resources(**values: float) -> tuple[str, str]:
+    return "--resources", " ".join(f"{name}={value}" for name, value in values.items())
+
+
+def restrictions(cluster: LocalCluster, key: str) -> dict[str, float] | None:
+    """Return what the newest try of a task asks of its worker."""
+    tries = [task for name, task in sorted(cluster.scheduler.tasks.items()) if str(name).startswith(key)]
+    return tries[-1].resource_restrictions if tries else None
+
+
+def test_workers_that_are_for_some_stages_take_tasks_of_those_only_and_what_killed_one_goes_where_is_more_memory(
+    tmp_path: Path,
+):
+    said: list[str] = []
+    small, large = resources(fetch=1e9, memory_gib=1), resources(fetch=1e9, memory_gib=4)
+    with scheduler(tmp_path) as cluster, ExitStack() as stack:
+        section = Cluster(address=cluster.scheduler_address, pooled=True)
+        session = stack.enter_context(
+            DaskSession(section, scratch=tmp_path, say=said.append, warn_after_s=0.5)
+        )
+        assert session.workers() == ()
+        stack.enter_context(worker(cluster, tmp_path, *resources(train=1e9, memory_gib=64)))
+        first = stack.enter_context(worker(cluster, tmp_path, *small))
+        until(lambda: len(session.workers()) == 2)
+        (fetcher,) = session.workers("fetch")
+        (trainer,) = session.workers("train")
+        assert fetcher != trainer
+
+        marks = tmp_path / "pids"
+        tasks = [shell(f"f{n}", f"echo $PPID >> {marks}", stage="fetch") for n in range(12)]
+        assert [outcome.error for outcome in session.run(tasks)] == [None] * 12
+        assert set(marks.read_text().split()) == {str(first.pid)}
+        assert not list(session.run([]))
+
+        begun, go, second = tmp_path / "begun", tmp_path / "go", []
+
+        def grow() -> None:
+            wait_for(begun)
+            second.append(stack.enter_context(worker(cluster, tmp_path, *large)))
+            until(lambda: len(session.workers("fetch")) == 2)
+            time.sleep(1.5)  # the session looks every second who is there
+            go.touch()
+            until(lambda: restrictions(cluster, "hungry") == {"fetch": 1, "memory_gib": 4})
+            (tmp_path / "seen").touch()
+
+        await_ = "while [ ! -e {} ]; do sleep 0.05; done".format
+        die = f"echo $PPID >> {begun}; {await_(go)}; [ $PPID = {first.pid} ] && kill -9 $PPID"
+        helper = threading.Thread(target=grow)
+        helper.start()
+        hungry = shell("hungry", f"{die}; {await_(tmp_path / 'seen')}", stage="fetch", starts=3)
+        (outcome,) = session.run([hungry])
+        helper.join()
+        assert (outcome.value, outcome.starts) == (0, 2)
+        assert begun.read_text().split() == [str(first.pid), str(second[0].pid)]
+
+        second[0].kill()
+        until(lambda: session.workers("fetch") == ())
+        rest = session.run([Task("late", "builtins:dict", stage="fetch")])
+        joined = threading.Timer(2.0, lambda: stack.enter_context(worker(cluster, tmp_path, *small)))
+        joined.start()
+        assert next(rest).value == {}
+        joined.join()
+        assert any("no Dask worker for fetch for" in text for text in said)
+
+
+def test_a_scheduler_file_that_does_not_come_or_is_left_behind_is_told_in_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(joining, "CONNECT_S", 0.3)
+    monkeypatch.setattr(joining, "STALE_S", 0.3)
+    path = tmp_path / "scheduler.json"
+    section = Cluster(address=str(path), pooled=True)
+    with pytest.raises(WorkerError, match="is not there"):
+        DaskSession(section, scratch=tmp_path)
+    path.write_text("{")
+    with pytest.raises(WorkerError, match="does not hold the address"):
+        DaskSession(section, scratch=tmp_path)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and nobody listens
+        path.write_text(json.dumps({"address": f"tcp://127.0.0.1:{taken.getsockname()[1]}"}))
+        with pytest.raises(WorkerError, match="is stale: nobody answers at tcp://127") as caught:
+            DaskSession(section, scratch=tmp_path)
+    assert str(path) in caught.value.message and "remove the file" in caught.value.remedy
+    monkeypatch.setattr(joining, "CONNECT_S", 60.0)
+    with scheduler(tmp_path) as cluster:
+        path.write_text(json.dumps({"address": cluster.scheduler_address}))
+        with DaskSession(section, scratch=tmp_path) as session:
+            assert session.workers("fetch") == ()
 
 
 def test_two_drivers_of_one_scheduler_get_each_their_own_result(tmp_path: Path):

@@ -48,6 +48,7 @@ dropout = 0.0
 [training]
 epochs = 2
 batch = 32
+checkpoint_s = 1
 [politeness]
 requests_per_second = {rate}
 connections = 4
@@ -72,7 +73,6 @@ prologue = {prologue}
 queue = "{queue}"
 memory_gib = 2.0
 walltime = "00:20:00"
-directives = {directives}
 [pools.transfer]
 queue = "{queue}"
 memory_gib = 1.5
@@ -103,8 +103,8 @@ class SubmittedRun(MillRun):
         Cutouts a second: what the run waits for.
     queue : str
         The partition of its jobs.
-    prologue, directives : sequence of str
-        Of all its jobs, and of the driver's.
+    prologue : sequence of str
+        Of all its jobs.
     path : str
         Folder that goes before all others on the PATH of the head and of the jobs.
     """
@@ -117,7 +117,6 @@ class SubmittedRun(MillRun):
         rate: float = 300.0,
         queue: str = "debug",
         prologue: tuple[str, ...] = (),
-        directives: tuple[str, ...] = (),
         path: str = "",
     ) -> None:
         folder.mkdir()
@@ -126,9 +125,7 @@ class SubmittedRun(MillRun):
         self._env = {"PATH": f"{path}:{os.environ['PATH']}:/usr/sbin"} if path else {}
         lines = [*prologue, f"export PATH={path}:$PATH"] if path else [*prologue]
         self.run_file.write_text(RUN_FILE.format(folder=folder, rate=rate))
-        text = SITE_FILE.format(
-            python=sys.executable, queue=queue, prologue=json.dumps(lines), directives=json.dumps(directives)
-        )
+        text = SITE_FILE.format(python=sys.executable, queue=queue, prologue=json.dumps(lines))
         (folder / "lab.toml").write_text(text)
         self.seen: dict[str, Any] = {}
         self.submission = Submission.of(folder / "runs" / "mill")

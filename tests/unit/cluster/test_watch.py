@@ -1,6 +1,6 @@
 import pytest
 
-from cluster.watch import NO_ROOM, Watch
+from cluster.watch import NO_ROOM, Watch, no_worker_for
 from schemas.errors import WorkerError
 
 
@@ -45,3 +45,16 @@ def test_what_takes_long_between_two_looks_is_no_spell_without_workers():
     now[0] = 5_000.0
     watch.see(0)
     assert said == []
+
+
+def test_a_lack_of_workers_for_a_stage_names_the_stage():
+    said: list[str] = []
+    now = [0.0]
+    watch = Watch(said.append, no_worker_for("fetch"), clock=lambda: now[0])
+    for now[0] in (0.0, 30.0):
+        watch.see(0)
+    assert said == ["no Dask worker for fetch for 30 s: waiting for one to join"]
+    now[0] = 600.0
+    with pytest.raises(WorkerError, match="no Dask worker for fetch was there for 600 s") as caught:
+        watch.see(0)
+    assert "resource 'fetch'" in caught.value.remedy

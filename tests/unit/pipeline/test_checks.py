@@ -122,6 +122,13 @@ def test_a_driver_need_not_have_what_the_workers_of_a_cluster_have(monkeypatch: 
         check(run_file())
 
 
+def test_an_unknown_site_and_two_places_for_workers_are_refused_at_once():
+    with pytest.raises(SkymillError, match="unknown site 'nowhere'"):
+        check(run_file(cluster={"site": "nowhere"}))
+    with pytest.raises(SkymillError, match="exclude each other"):
+        check(run_file(cluster={"site": "local", "address": "tcp://10.0.0.1:8786"}))
+
+
 def test_openvino_does_not_read_what_other_backends_learn():
     with pytest.raises(ModelError, match="openvino reads what tensorflow exports") as caught:
         check(run_file(model={"engine": "openvino", "backend": "jax"}))

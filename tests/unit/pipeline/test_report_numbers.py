@@ -2,7 +2,7 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pipeline.report.plots_redshift import Words
@@ -56,6 +56,7 @@ def test_every_row_of_a_stream_is_as_likely_to_be_kept() -> None:
 
 
 @given(st.lists(st.floats(0, 8), min_size=1, max_size=50))
+@example([0.0, 0.7])
 def test_intervals_hold_every_value_once(values: list[float]) -> None:
     array = np.array(values)
     edges = interval_edges(array)

@@ -58,8 +58,9 @@ def test_more_than_ideal_speedup_is_fitted_at_the_bound():
     ("law", "nodes", "words"),
     [
         (AMDAHL, [4, 4, 4], "a single number of nodes"),
-        (UNIVERSAL, [1, 2, 1, 2], "3 parameters cannot be had from 2 numbers of nodes"),
+        (UNIVERSAL, [1, 2, 1, 2], "2 different numbers of nodes cannot tell"),
         (AMDAHL, [1, 2, 1, 2], "2 different numbers of nodes cannot tell"),
+        (UNIVERSAL, [1, 2, 4], "its uncertainty is not known"),
         (UNIVERSAL, [1, 2, 4, 1, 2, 4], "leave nothing to check the law by"),
     ],
 )
