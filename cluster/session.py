@@ -9,7 +9,6 @@ import math
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import CancelledError
 from functools import partial
-from itertools import chain
 from pathlib import Path
 from types import TracebackType
 
@@ -18,6 +17,7 @@ from distributed.client import ClosedClientError
 
 from cluster import attendance, starts, tells
 from cluster.attendance import Present
+from cluster.bundles import Bundler, Supply
 from cluster.flight import Flight
 from cluster.joining import connect, start_workers
 from cluster.rooms import check_rooms
@@ -28,7 +28,7 @@ from schemas.environment import MALLOC
 from schemas.errors import SkymillError, WorkerError
 
 AHEAD = 2
-"""Tasks in flight for each worker thread: one running, one waiting."""
+"""Tasks in flight for each worker thread, or bundles of tiny ones: one running, one waiting."""
 
 SETTINGS = {
     "distributed.scheduler.worker-ttl": "60s",  # default 5 min: a cut-off worker would hold its block that long
@@ -181,7 +181,7 @@ class DaskSession:
             "start it and its workers, then run the same command again; what is done stays done",
         )
 
-    def run(self, tasks: Iterable[Task]) -> Generator[Outcome]:
+    def run(self, tasks: Iterable[Task] | Supply) -> Generator[Outcome]:
         """Run tasks of one stage, yielding each outcome as it comes.
 
         `tasks` is consumed only as fast as workers take it. A task that dies with its worker is started
@@ -193,28 +193,38 @@ class DaskSession:
         WorkerError
             If the scheduler is gone, there is no worker for too long, or one has another skymill.
         """
-        source = iter(tasks)
-        if (first := next(source, None)) is None:
+        with contextlib.closing(self.run_together(tasks)) as rounds:
+            for outcomes in rounds:
+                yield from outcomes
+
+    def run_together(self, tasks: Iterable[Task] | Supply) -> Generator[list[Outcome]]:
+        """Run tasks as `run` does, yielding those outcomes together that came together; never none.
+
+        Workers have their next tasks before what they did is yielded.
+        """
+        bundler = Bundler(tasks)
+        if (stage := bundler.stage()) is None:
             return
-        flight, source = Flight(self.client, first.stage if self._pooled else ""), chain([first], source)
+        flight = Flight(self.client, stage if self._pooled else "")
         try:
-            while self._fill(source, flight):
+            while self._fill(bundler, flight):
                 with self.scheduler_answers():
-                    outcomes = flight.settle(flight.ended(LOOK_S))
-                for outcome in outcomes:
-                    yield outcome
-                    self._fill(source, flight)
+                    ended = flight.settle(flight.ended(LOOK_S))
+                outcomes = [one for outcome in ended for one in bundler.open(outcome, flight.threads)]
+                if outcomes:
+                    self._fill(bundler, flight)
+                    yield outcomes
         finally:
             flight.cancel()
 
-    def _fill(self, source: Iterator[Task], flight: Flight) -> bool:
+    def _fill(self, bundler: Bundler, flight: Flight) -> bool:
         """Hand out as many tasks as there is room for; say whether any is under way."""
         if flight.blind_s >= LOOK_S:
             there = self._present(flight.stage)
             with self.scheduler_answers():
                 flight.see(there)
         room = AHEAD * max(1, flight.threads) - len(flight)
-        while room > 0 and (task := next(source, None)) is not None:
+        while room > 0 and (task := bundler.next()) is not None:
             with self.scheduler_answers():
                 flight.submit(task)
             room -= 1

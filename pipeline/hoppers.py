@@ -1,5 +1,6 @@
 """Hoppers feed a stage's units to workers: one by one, or to groups that work on each together."""
 
+import contextlib
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
@@ -52,9 +53,9 @@ class Hopper:
         """Number of units that are out."""
         return len(self._out)
 
-    def outcomes(self, todo: deque[Unit]) -> Generator[Outcome]:
+    def outcomes(self, todo: deque[Unit]) -> Generator[list[Outcome]]:
         """Yield what becomes of the units, as it comes; `todo` is consumed as fast as workers take it."""
-        return self._mill.session.run(self._tasks(todo))
+        return self._mill.session.run_together(_Supply(self, todo))
 
     def take(self, outcome: Outcome) -> Unit:
         """Return the unit an outcome belongs to."""
@@ -76,25 +77,43 @@ class Hopper:
         self._fail(unit, outcome, error, final=not retry)
         return retry
 
-    def _tasks(self, todo: deque[Unit]) -> Iterator[Task]:
-        while todo:
-            unit = todo.popleft()
-            attempt, arguments = self.begin(unit)
-            starts = self._mill.run_file.cluster.attempts - self._starts[unit.key]
-            key = f"{unit.stage}-{unit.key}"
-            self._out[key] = unit
-            yield Task(key, self._work, arguments, attempt, starts, unit.stage)
+    def tasks(self, units: list[Unit]) -> list[Task]:
+        """Begin units in the ledger, all together, and return their tasks."""
+        attempts = self._mill.ledger.begin_many(units)
+        return [self._task(unit, attempt) for unit, attempt in zip(units, attempts, strict=True)]
+
+    def _task(self, unit: Unit, attempt: int) -> Task:
+        starts = self._mill.run_file.cluster.attempts - self._starts[unit.key]
+        key = f"{unit.stage}-{unit.key}"
+        self._out[key] = unit
+        return Task(key, self._work, self._arguments_of(unit, attempt), attempt, starts, unit.stage)
 
     def begin(self, unit: Unit) -> tuple[int, dict[str, Any]]:
         """Begin a unit in the ledger; return its attempt and the arguments of its work."""
         attempt = self._mill.ledger.begin(unit)
+        return attempt, self._arguments_of(unit, attempt)
+
+    def _arguments_of(self, unit: Unit, attempt: int) -> dict[str, Any]:
         root = self._mill.run_file.staging_folder(unit.stage)
-        return attempt, self._arguments(unit, Staging(str(root), unit.stage, unit.key, attempt))
+        return self._arguments(unit, Staging(str(root), unit.stage, unit.key, attempt))
 
     def _fail(self, unit: Unit, outcome: Outcome, error: SkymillError, *, final: bool) -> None:
         self._mill.ledger.fail(unit, outcome.task.attempt, str(error), final=final)
         if isinstance(error, SourceDown | StoreError):  # every other unit would meet the same
             raise error
+
+
+class _Supply:
+    """The tasks of units that wait; each unit begins when its task is taken."""
+
+    def __init__(self, hopper: Hopper, todo: deque[Unit]) -> None:
+        self._hopper = hopper
+        self._todo = todo
+
+    def take(self, most: int) -> list[Task]:
+        """Begin the next units, at most so many, and return their tasks."""
+        units = [self._todo.popleft() for _ in range(min(most, len(self._todo)))]
+        return self._hopper.tasks(units) if units else []
 
 
 class GroupHopper(Hopper):
@@ -104,7 +123,7 @@ class GroupHopper(Hopper):
         super().__init__(mill, work, arguments)
         self._watch = watch
 
-    def outcomes(self, todo: deque[Unit]) -> Generator[Outcome]:
+    def outcomes(self, todo: deque[Unit]) -> Generator[list[Outcome]]:
         """Yield what becomes of the units, as it comes; a unit begins when a group takes it."""
         outcomes: Generator[Outcome] = find("cluster.groups:run_groups")(
             self._mill.session,
@@ -112,7 +131,9 @@ class GroupHopper(Hopper):
             regroup=self._regroup,
             on_event=self._hear,
         )
-        return outcomes
+        with contextlib.closing(outcomes):
+            for outcome in outcomes:
+                yield [outcome]
 
     def excuse(self, unit: Unit, error: SkymillError) -> Receipt | None:
         """Excuse what the stage excuses."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from psycopg2.extensions import cursor as Cursor
 
 from cluster.desk import Manners
-from cluster.work import find
+from cluster.work import Outcome, find
 from pipeline.hoppers import Arguments, GroupHopper, GroupWatch, Hopper
 from pipeline.ledger import Ledger
 from pipeline.lost import LOST, lost_blocks, most_lost
@@ -136,19 +136,18 @@ class Mill:
         lost: list[tuple[Unit, SkymillError]] = []
         while todo:
             # an interruption in the loop's body must end what is out before the session closes
-            with contextlib.closing(hopper.outcomes(todo)) as outcomes:
-                for outcome in outcomes:
-                    unit = hopper.take(outcome)
-                    error = outcome.error
-                    receipt = hopper.excuse(unit, error) if error else outcome.value
-                    if receipt is not None:
-                        self._accept(unit, outcome.task.attempt, receipt)
-                        self._done[stage] = total - len(todo) - hopper.open - len(broken) - len(lost)
+            with contextlib.closing(hopper.outcomes(todo)) as rounds:
+                for outcomes in rounds:
+                    failed = self._take(hopper, outcomes)
+                    waiting = len(todo) + hopper.open + len(failed) + len(broken) + len(lost)
+                    if len(failed) < len(outcomes):
+                        self._done[stage] = total - waiting
                         self.view.advance(stage, done=self._done[stage])
-                    elif error and hopper.again(unit, outcome, error):
-                        todo.append(unit)
-                    elif error:
-                        (lost if outcome.killed and stage in LOST else broken).append((unit, error))
+                    for unit, outcome, error in failed:
+                        if hopper.again(unit, outcome, error):
+                            todo.append(unit)
+                        else:
+                            (lost if outcome.killed and stage in LOST else broken).append((unit, error))
         if lost and not broken:
             before = sum(block.stage == stage for block in lost_blocks(self.ledger))
             if len(lost) + before > most_lost(total):
@@ -176,7 +175,44 @@ class Mill:
         logger.warning(text)
         self.view.say(text)
 
+    def _take(self, hopper: Hopper, outcomes: Sequence[Outcome]) -> list[tuple[Unit, Outcome, SkymillError]]:
+        """Accept the receipts of some outcomes, and return those that have none."""
+        results, failed = [], []
+        for outcome in outcomes:
+            unit, error = hopper.take(outcome), outcome.error
+            receipt = hopper.excuse(unit, error) if error else outcome.value
+            if receipt is not None:
+                results.append((unit, outcome.task.attempt, receipt))
+            elif error:
+                failed.append((unit, outcome, error))
+        if len(results) < 2 or not self._accept_together(results):
+            for result in results:
+                self._accept(*result)
+        return failed
+
+    def _accept_together(self, results: Sequence[tuple[Unit, int, Receipt]]) -> bool:
+        """Accept receipts in one transaction; False if that cannot be: each is to be accepted by itself then."""
+        try:
+            for unit, _, receipt in results:
+                self._check_staged(unit, receipt)
+            taken = self.ledger.accept_many(results, place=place)
+        except StoreError:
+            return False
+        for unit, _, receipt in results:
+            self._clean_up(unit, receipt)
+        for (unit, _, _), is_taken in zip(results, taken, strict=True):
+            if not is_taken:
+                raise _overtaken(unit)
+        return True
+
     def _accept(self, unit: Unit, attempt: int, receipt: Receipt) -> None:
+        self._check_staged(unit, receipt)
+        try:
+            self.keep(unit, attempt, receipt)
+        finally:
+            self._clean_up(unit, receipt)
+
+    def _check_staged(self, unit: Unit, receipt: Receipt) -> None:
         root = self.run_file.staging_folder(unit.stage)
         for product in receipt.products:
             if not Path(product.staged).is_relative_to(root):
@@ -184,11 +220,11 @@ class Mill:
                     f"{unit.stage} {unit.key}: {product.staged} is not in this run's staging area {root}",
                     "give each run a name, output and cube.path of its own, then run the same command again",
                 )
-        try:
-            self.keep(unit, attempt, receipt)
-        finally:
-            for product in receipt.products[:1]:
-                clean(root.joinpath(*Path(product.staged).relative_to(root).parts[:2]))
+
+    def _clean_up(self, unit: Unit, receipt: Receipt) -> None:
+        root = self.run_file.staging_folder(unit.stage)
+        for product in receipt.products[:1]:
+            clean(root.joinpath(*Path(product.staged).relative_to(root).parts[:2]))
 
     def keep(
         self,
@@ -205,10 +241,7 @@ class Mill:
             If another driver has begun the unit anew.
         """
         if not self.ledger.accept(unit, attempt, receipt, place=lambda: place(receipt), also=also):
-            raise Busy(
-                f"{unit.stage} {unit.key}: another driver has taken this run; this result is not kept",
-                "leave it to that driver, or end it and run the same command again",
-            )
+            raise _overtaken(unit)
 
     def clean(self) -> None:
         """Remove what attempts that came to nothing have left in the staging area."""
@@ -239,3 +272,10 @@ class Mill:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._resources.close()
+
+
+def _overtaken(unit: Unit) -> Busy:
+    return Busy(
+        f"{unit.stage} {unit.key}: another driver has taken this run; this result is not kept",
+        "leave it to that driver, or end it and run the same command again",
+    )

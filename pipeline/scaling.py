@@ -184,12 +184,12 @@ def _empty(mill: "ScaleMill", wish: Wish, number: int) -> Iterator[Measurement]:
     session = mill.session
     nodes = session.limit(number)
     blocks = max(1, round(wish.blocks * wish.share(number)))
-    for way, arguments in (
-        ("bare", (session, blocks, nodes.workers)),
-        ("session", (session, blocks)),
-        ("ledger", (mill, blocks)),
+    for way, work, arguments in (
+        ("bare", "pipeline.scale.empty:bare", (session, blocks, nodes.workers)),
+        ("session", "pipeline.scale.empty:session", (session, blocks)),
+        ("ledger", "pipeline.scale.empty:ledger", (mill, blocks)),
     ):
-        taken_s: float = find(f"pipeline.scale.empty:{way}")(*arguments)
+        taken_s: float = find(work)(*arguments)
         yield _of_empty(way, nodes, blocks, taken_s)
 
 

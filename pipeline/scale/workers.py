@@ -12,6 +12,7 @@ from pathlib import Path
 import dask
 
 from cluster.attendance import Present, threads
+from cluster.bundles import Supply
 from cluster.session import DaskSession
 from cluster.work import Outcome, Task
 from pipeline.scale.measuring import Nodes
@@ -114,13 +115,13 @@ class LimitedSession(DaskSession):
             )
         return {address: there[address] for address in self._chosen}
 
-    def run(self, tasks: Iterable[Task]) -> Generator[Outcome]:
-        """Run tasks on those that take part; see `DaskSession.run`."""
+    def run_together(self, tasks: Iterable[Task] | Supply) -> Generator[list[Outcome]]:
+        """Run tasks on those that take part; see `DaskSession.run_together`."""
         if not self._chosen:
-            yield from super().run(tasks)
+            yield from super().run_together(tasks)
             return
         with dask.annotate(workers=list(self._chosen)):
-            yield from super().run(tasks)
+            yield from super().run_together(tasks)
 
 
 def spread_over_hosts(addresses: Iterable[str]) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ import os
 import sys
 import sysconfig
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from lab import HEAD, Lab
 from mill_run import MillRun, wait_for
 
-from cluster.submission import Submission, read_json
+from cluster.submission import Submission
 from pipeline.stores import launcher
 
 ROOT = Path(__file__).parents[2]
@@ -145,7 +145,7 @@ class SubmittedRun(MillRun):
 
     def wait_for_blocks(self, count: int) -> None:
         """Wait until so many blocks have been fetched."""
-        wait_for(lambda: self.over() or self.blocks() >= count, f"{count} blocks of {self.folder}")
+        self._wait_for(lambda: self.over() or self.blocks() >= count, f"{count} blocks of {self.folder}")
         assert self.submission.end is None, self.logs()
 
     def over(self) -> bool:
@@ -160,7 +160,7 @@ class SubmittedRun(MillRun):
             assert time.monotonic() < deadline, f"{self.folder} did not end\n{self.logs()}"
             time.sleep(0.5)
         assert self.submission.end and self.submission.end.state == "done", self.logs()
-        wait_for(lambda: not self.elements(), f"the jobs of {self.folder} to leave")
+        self._wait_for(lambda: not self.elements(), f"the jobs of {self.folder} to leave")
 
     def elements(self) -> list[tuple[str, str, str, str]]:
         """Return id, pool, state and node of each element of its jobs that Slurm shows as not ended."""
@@ -185,8 +185,12 @@ class SubmittedRun(MillRun):
             ]
             return next((node for node in running if node not in but), "")
 
-        node: str = wait_for(found, f"a running job of {pool}")
+        node: str = self._wait_for(found, f"a running job of {pool}")
         return node
+
+    def _wait_for(self, ready: Callable[[], Any], what: str) -> Any:
+        """Wait until `ready` returns something true, and look seldom: a look starts processes."""
+        return wait_for(lambda: ready() or time.sleep(0.5), what)
 
     def starts(self) -> int:
         """Return how often the driver took the lease."""
@@ -205,10 +209,6 @@ class SubmittedRun(MillRun):
             if path.is_file():
                 texts.append(f"==> {path} <==\n{path.read_text(errors='replace')[-4000:]}")
         return "\n".join(texts)
-
-    def status(self) -> Mapping[str, Any] | None:
-        """Return what the driver has told of its progress."""
-        return read_json(self.submission.status_file)
 
     def database(self) -> AbstractContextManager[None]:
         """Start the run's database on this machine, once its jobs have left it."""
