@@ -77,8 +77,6 @@ class Lease:
         Set when another has claimed it, or it could not be renewed: end everything at once.
     why_lost : str
         Says so to people.
-    superseded : bool
-        Whether it was lost to a newer claim.
     """
 
     def __init__(
@@ -93,7 +91,6 @@ class Lease:
         self.nonce = secrets.token_hex(8)
         self.lost = threading.Event()
         self.why_lost = ""
-        self.superseded = False
         self._path = path
         self._claim = path.with_name(_CLAIM)
         self._holder = holder
@@ -134,6 +131,14 @@ class Lease:
             time.sleep(min(1.0, self._renew_s / 4))
         return False
 
+    @property
+    def is_claimed(self) -> bool:
+        """Whether a newer claim stands, as far as can be seen: then this job is not needed any more."""
+        try:
+            return self._claimed_by_another()
+        except OSError:
+            return False
+
     def _hold(self) -> bool:
         self._renew()
         if self._claimed_by_another():
@@ -167,7 +172,6 @@ class Lease:
         while not self._over.wait(self._renew_s):
             with contextlib.suppress(OSError):
                 if self._claimed_by_another():
-                    self.superseded = True
                     self._lose("a newer driver has claimed it")
                     return
                 self._renew()

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from schemas.errors import StoreError
 from schemas.site import Site
 
 FOLDER = "submission"
@@ -77,8 +78,19 @@ class Submission:
 
     @property
     def order(self) -> Order | None:
-        """What was asked for; None if nothing was."""
-        if (found := read_json(self.path / "order.json")) is None:
+        """What was asked for; None if nothing was.
+
+        Raises
+        ------
+        StoreError
+            If it is there and cannot be read.
+        """
+        path = self.path / "order.json"
+        if (found := read_json(path)) is None:
+            if path.exists():
+                raise StoreError(
+                    f"{path} cannot be read", "check the file system, then run the same command again"
+                )
             return None
         return Order(**{**found, "argv": tuple(found["argv"]), "site": Site.model_validate(found["site"])})
 
@@ -91,7 +103,9 @@ class Submission:
     def jobs(self) -> list[Asked]:
         """All jobs that were ever handed in for it."""
         try:
-            lines = (self.path / "jobs.jsonl").read_text(encoding="utf-8").splitlines()
+            lines = (
+                (self.path / "jobs.jsonl").read_text(encoding="utf-8").split("\n")[:-1]
+            )  # but one half written
         except FileNotFoundError:
             return []
         return [Asked(**json.loads(line)) for line in lines]

@@ -1,9 +1,10 @@
 """The database of a run: where it is, and the verb ``skymill db``."""
 
 import argparse
+import contextlib
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from pipeline.ledger import Ledger
@@ -47,10 +48,21 @@ def dsn_of(run_file: RunFile, *, say: Callable[[str], None] = log.warning) -> st
     return launcher.start(embedded_folder(run_file), say=say)
 
 
-def open_ledger(run_file: RunFile) -> Ledger:
-    """Connect to the database of a run."""
+@contextlib.contextmanager
+def open_ledger(run_file: RunFile) -> Iterator[Ledger]:
+    """Connect to the database of a run, to look at it.
+
+    An embedded server that had to be started for that is stopped again: a job on another host may want it.
+    """
+    embedded = embedded_folder(run_file) if run_file.database.dsn == "embedded" else None
+    started = embedded is not None and not launcher.status(embedded).running
     dsn = dsn_of(run_file, say=lambda text: print(text, file=sys.stderr, flush=True))
-    return Ledger.open(dsn, password_file=run_file.database.password_file)
+    try:
+        with Ledger.open(dsn, password_file=run_file.database.password_file) as ledger:
+            yield ledger
+    finally:
+        if embedded is not None and started and not launcher.clients(embedded):
+            launcher.stop(embedded)
 
 
 def leave_embedded(run_file: RunFile) -> None:

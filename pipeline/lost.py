@@ -1,9 +1,8 @@
 """Blocks that were given up: their workers died each time, and the run went on without them."""
 
-from dataclasses import dataclass
-
 from pipeline.ledger import Ledger
 from pipeline.stores.postgres import transaction
+from schemas.ledger_rows import LostBlock
 from schemas.statements import statement
 
 LOST = {
@@ -13,15 +12,6 @@ LOST = {
 """Stages that may go on without a block, and what makes its receipt."""
 MOST_LOST = 0.05
 """If more than this share of a stage's blocks (and more than one) kill their workers, it is not the blocks."""
-
-
-@dataclass(frozen=True)
-class LostBlock:
-    """A block that a stage was given up for, and why."""
-
-    stage: str
-    key: str
-    why: str
 
 
 def lost_blocks(ledger: Ledger) -> list[LostBlock]:

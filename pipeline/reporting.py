@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 
 from model.metrics import photoz_metrics
 from pipeline.ledger import Ledger
+from pipeline.lost import lost_blocks
 from pipeline.progress import Progress
 from pipeline.report.facts import FailureCount, ReportFacts, SampleFacts, Trial
 from pipeline.stores.catalogue_versions import list_versions
@@ -85,6 +86,7 @@ def gather(
             for (sample, reason, permanent), count in sorted(ledger.failure_counts().items())
             if reason != Status.DUPLICATE.reason  # one row of it was kept, so no galaxy failed
         ],
+        lost=lost_blocks(ledger),
         metrics=metrics_of_test_part(run_file, parts_of(receipts["infer"], run_file.training.sample)),
         histories={key: receipt.facts["history"] for key, receipt in sorted(receipts["train"].items())}
         | {training.name.removeprefix("train "): training.history for training in under_way},

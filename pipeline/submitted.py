@@ -11,7 +11,7 @@ from cluster.lease import VARIABLE, LeaseStanding, standing
 from cluster.sites.batch import Standing, State, batch_of
 from cluster.submission import Asked, Order, Submission, read_json
 from schemas.config import RunFile
-from schemas.errors import Busy, SiteError, SkymillError, StoreError
+from schemas.errors import Busy, SiteDown, SiteError, SkymillError, StoreError
 from schemas.runfile import load_run_file
 
 GONE_S = 75.0
@@ -77,6 +77,8 @@ def refuse_submitted(run_file: RunFile) -> None:
         return
     try:
         waiting = present(submission, order)
+    except SiteDown:
+        raise
     except SiteError:  # this machine may not know the scheduler's commands
         return
     if waiting:

@@ -8,9 +8,10 @@ the job works in the folder from which it was submitted.
 import argparse
 import contextlib
 import json
+import shlex
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from pipeline.submission_checks import counts_of, faults_of, load_both, notes_of
 from pipeline.submitted import make_way, name_of, refuse_submitted
 from schemas.config import RunFile
 from schemas.errors import SiteError
+from schemas.runfile import load_run_file
 from schemas.site import Site
 
 RUN_COPY = "run.toml"
@@ -44,13 +46,18 @@ def submit(args: argparse.Namespace) -> int:
         hand_over_database(run_file, site)
     submission = hand_in(order, only_print=args.only_print, files={RUN_COPY: copy_of(run_file)})
     if not args.only_print:
-        for line in [*_done_lines(submission, order, args.run_file), *notes_of(run_file, site)]:
+        for line in [
+            *_done_lines(submission, order, shlex.join([args.run_file, *args.words])),
+            *notes_of(run_file, site),
+        ]:
             print(line)
     return 0
 
 
-def resubmit(run_file: RunFile, *, verb: str, path: str) -> None:
+def resubmit(run_file: RunFile, *, verb: str, path: str, words: Sequence[str] = ()) -> None:
     """Submit a run whose submission is over once more, to the same site and nodes, for another verb.
+
+    Without words it is the run as it was submitted, whatever has become of `path` since.
 
     Raises
     ------
@@ -60,12 +67,14 @@ def resubmit(run_file: RunFile, *, verb: str, path: str) -> None:
     submission = Submission.of(run_file.folder)
     before = submission.order
     assert before is not None
+    if not words and (kept := submission.path / RUN_COPY).exists():
+        run_file = load_run_file(kept, environ={})
     refuse_submitted(run_file)
     raise_all(faults_of(run_file, before.site, before.nodes))
     order = replace(order_of(run_file, before.site, nodes=1, verb=verb), nodes=before.nodes)
     hand_over_database(run_file, before.site)
     submission = hand_in(order, only_print=False, files={RUN_COPY: copy_of(run_file)})
-    for line in _done_lines(submission, order, path):
+    for line in _done_lines(submission, order, shlex.join([path, *words])):
         print(line)
 
 
@@ -152,15 +161,21 @@ def jobs_of(order: Order, submission: Submission) -> dict[str, Job]:
 def _alone(folder: Path) -> Iterator[None]:
     """Keep a driver of this machine, and another submit, out; leave no folder behind where there was none."""
     was_there = folder.exists()
+    locks = folder / ".lock", folder / ".lock-submission"
     try:
-        with locked(folder / ".lock", what=f"the folder of run {folder.name}"):
+        with locked(locks[0], what=f"the folder of run {folder.name}"):
             pass
-        with locked(folder / ".lock-submission", what=f"the submission of run {folder.name}"):
-            yield
-    except BaseException:
-        if not was_there:
-            shutil.rmtree(folder, ignore_errors=True)
-        raise
+        with locked(locks[1], what=f"the submission of run {folder.name}"):
+            try:
+                yield
+            except BaseException:
+                if not was_there:
+                    for lock in locks:
+                        lock.unlink(missing_ok=True)
+                raise
+    finally:
+        with contextlib.suppress(OSError):  # what is in use is not empty
+            folder.rmdir()
 
 
 @contextlib.contextmanager

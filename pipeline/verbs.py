@@ -59,17 +59,28 @@ def retry(args: argparse.Namespace) -> int:
     """Ask again for what failed and may succeed, then do what follows from it; where it was submitted, in jobs."""
     run_file = _read(args)
     if VARIABLE not in os.environ and Submission.of(run_file.folder).order:
-        find("pipeline.submitting:resubmit")(run_file, verb="retry", path=args.run_file)
+        find("pipeline.submitting:resubmit")(run_file, verb="retry", path=args.run_file, words=args.words)
         return 0
     with _mill(run_file) as mill:
-        found = {stage: mill.ledger.retryable(stage) for stage in ("fetch", "infer")}
-        if not any(found.values()):
-            mill.view.say("nothing to retry: no object failed for a reason that may pass")
-            return 0
-        blocks = sum(mill.ledger.reset(stage, units) for stage, units in found.items())
-        mill.view.say(f"asking again for the failed objects of {blocks} blocks")
+        _forget_failures(mill)
         _finish(mill, flow.turn(mill))
     return 0
+
+
+def _forget_failures(mill: Mill) -> None:
+    """Have the blocks done again in which something failed and may succeed; once, where jobs come back to it."""
+    mark = Path(os.environ[VARIABLE], "retried") if VARIABLE in os.environ else None
+    if mark and mark.exists():
+        return
+    found = {stage: mill.ledger.retryable(stage) for stage in ("fetch", "infer")}
+    blocks = sum(mill.ledger.reset(stage, units) for stage, units in found.items() if units)
+    if mark:
+        mark.touch()
+    mill.view.say(
+        f"asking again for the failed objects of {blocks} blocks"
+        if blocks
+        else "nothing to retry: no object failed for a reason that may pass"
+    )
 
 
 def verify(args: argparse.Namespace) -> int:

@@ -41,3 +41,12 @@ class TimelinePoint:
     bytes: int
     seconds: float
     worker: str
+
+
+@dataclass(frozen=True)
+class LostBlock:
+    """A block that a stage was given up for, and why."""
+
+    stage: str
+    key: str
+    why: str

@@ -19,6 +19,7 @@ from cluster.jobs.asking import interface_of
 from cluster.jobs.departure import Departure
 from cluster.jobs.times import say
 from cluster.submission import VARIABLE, Order, Submission, read_json
+from schemas.runfile import PREFIX, RESERVED
 
 TICK_S = 0.1
 SCHEDULER_S = 60.0
@@ -109,7 +110,7 @@ class Attempt:
         try:
             child = processes.start(
                 self._order.argv,
-                environment={**os.environ, **self._environment(address)},
+                environment={**_plain_environment(), **self._environment(address)},
                 folder=self._order.folder,
                 heard=True,
             )
@@ -150,6 +151,13 @@ class Attempt:
             "SKYMILL_CLUSTER__MEMORY_GIB": str(min((pool.memory_gib for pool in pools), default=4.0)),
             "SKYMILL_SANDBOX__HOST": urlsplit(address).hostname or "",
         }
+
+
+def _plain_environment() -> dict[str, str]:
+    """Return this job's environment without keys of a run file: they are in the one that was submitted."""
+    return {
+        name: value for name, value in os.environ.items() if not name.startswith(PREFIX) or name in RESERVED
+    }
 
 
 class Echo:

@@ -5,6 +5,7 @@ is lost. It works by a lease, so that of several copies of this job only the new
 before its walltime, in such a way that the batch scheduler starts it once more.
 """
 
+import contextlib
 import os
 import socket
 import sys
@@ -23,12 +24,17 @@ from cluster.jobs.verdicts import Patience, verdict, what
 from cluster.lease import Lease
 from cluster.sites.batch import Batch, batch_of, job_id
 from cluster.submission import End, Order, Submission
-from schemas.errors import SiteError, SkymillError
+from schemas.errors import SiteDown, SiteError, SkymillError
 
 LAST_TOP_UP_S = 60.0
 """Before it leaves, it hands in nothing more for so long [s]."""
 LOOK_S = 1.0
 """How often [s] it looks whether somebody has ended the submission."""
+AGAIN_S = 5.0
+"""How long [s] it waits before it asks again to be started once more."""
+DISMISS_S = 3.0
+"""The workers have so long [s] to see that the submission has ended."""
+DISK_S = 30.0
 FENCE_S = 10.0
 """A driver that has lost its lease has so long [s] to end in order: its disk may hang."""
 
@@ -69,7 +75,7 @@ class Driver:
         if not self._lease.take(lambda: not self._stop()):
             if not self._stop():
                 say("a newer driver works on this submission: this one ends")
-            return self._leave() if self.departure.why and not self._ended else 0
+            return self.leave() if self.departure.why and not self._ended else 0
         say(f"driver of {self._order.run}: process {os.getpid()} on {os.uname().nodename} has the lease")
         threading.Thread(target=self._fence, name="fence", daemon=True).start()
         until_s = self.departure.leave_s - LAST_TOP_UP_S
@@ -82,7 +88,10 @@ class Driver:
         finally:
             top_up.stop()
             processes.end_descendants(0.0 if self._lease.lost.is_set() else 3.0)
-            self._lease.release()
+            if (
+                not processes.descendants()
+            ):  # what cannot be killed may still write: the lease runs out instead
+                self._lease.release()
             self._over.set()
         return self._conclude(end)
 
@@ -144,28 +153,38 @@ class Driver:
         self._lease.lost.wait()
         processes.kill_descendants()
         if not self._over.wait(FENCE_S):
-            os._exit(0 if self._lease.superseded else self._again()[0])
+            os._exit(0 if self._lease.is_claimed else self._again()[0])
 
     def _conclude(self, end: End | None) -> int:
         if self._lease.lost.is_set():
             say(f"the lease is lost: {self._lease.why_lost}; everything was ended")
-            return 0 if self._lease.superseded else self._leave()
+            return 0 if self._lease.is_claimed else self.leave()
         if end is not None:
             say(f"{end.state}: {end.words or 'all is well'}")
+            self._dismiss()
             return end.exit_code
-        return 0 if self._ended else self._leave()
+        return 0 if self._ended else self.leave()
 
-    def _leave(self) -> int:
+    def _dismiss(self) -> None:
+        """End the workers' jobs that still wait, or are held; those at work leave by themselves."""
+        time.sleep(DISMISS_S)
+        with contextlib.suppress(SkymillError):
+            self._batch.cancel([job.id for job in self._submission.jobs if job.pool in self._order.nodes])
+
+    def leave(self) -> int:
         """Have this job started once more, and return the exit code for that."""
         code, words = self._again()
         say(words)
         return code
 
     def _again(self) -> tuple[int, str]:
-        try:
-            return self._batch.again(), "this job leaves, and is to be started once more"
-        except SkymillError as error:
-            return os.EX_TEMPFAIL, f"this job could not be asked for again: {error}"
+        while True:
+            try:
+                return self._batch.again(), "this job leaves, and is to be started once more"
+            except SkymillError as error:
+                if not isinstance(error, SiteDown) or not self.departure.left_s:
+                    return os.EX_TEMPFAIL, f"this job could not be asked for again: {error}"
+            time.sleep(min(AGAIN_S, self.departure.left_s))
 
 
 def interface_fault(name: str) -> str:
@@ -195,9 +214,10 @@ def main(arguments: list[str]) -> int:
     driver.departure.listen()
     try:
         return driver.work()
-    except OSError as error:
-        say(f"the driver's job ends: {error}")
-        return os.EX_IOERR
+    except OSError as error:  # a full disk, or one that is away, may be well again later
+        say(f"the driver's job leaves: {error}")
+        time.sleep(DISK_S)
+        return driver.leave()
 
 
 if __name__ == "__main__":

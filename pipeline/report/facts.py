@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from schemas.config import RunFile
-from schemas.ledger_rows import LedgerFailure, TimelinePoint
+from schemas.ledger_rows import LedgerFailure, LostBlock, TimelinePoint
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,8 @@ class ReportFacts:
         The newest complete version; the catalogue was rolled back if the view shows another.
     failures : sequence of LedgerFailure
         The first ones, duplicates among them; `failure_counts` counts all but duplicates.
+    lost : sequence of LostBlock
+        Blocks that were given up.
     metrics : mapping
         Of the test part, as `model.metrics` names them; empty where there is nothing to measure.
     histories : mapping
@@ -97,6 +99,7 @@ class ReportFacts:
     newest: int = 0
     failures: Sequence[LedgerFailure] = ()
     failure_counts: Sequence[FailureCount] = ()
+    lost: Sequence[LostBlock] = ()
     metrics: Mapping[str, Any] = field(default_factory=dict)
     histories: Mapping[str, Sequence[Mapping[str, float]]] = field(default_factory=dict)
     trials: Sequence[Trial] = ()

@@ -178,8 +178,14 @@ def _failures(facts: ReportFacts) -> Raw:
     advice = sentence(
         "“skymill retry” asks again for the retryable ones; a permanent one would be refused again."
     )
+    lost = table(
+        ["stage", "block", "why it was given up"], [[b.stage, b.key, b.why] for b in facts.lost], words=3
+    )
     return Raw(
-        grid([counts]) + advice + (details(f"The first {len(first)}", named, shown=True) if first else "")
+        grid([counts])
+        + (lost if facts.lost else "")
+        + advice
+        + (details(f"The first {len(first)}", named, shown=True) if first else "")
     )
 
 

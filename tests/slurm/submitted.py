@@ -267,5 +267,8 @@ def install_for_user(lab: Lab) -> Path:
         f"#!{venv}/bin/python -P\nimport sys\nfrom pipeline.cli import main\nsys.exit(main())\n"
     )
     script.chmod(0o755)
+    (home / ".gitconfig").write_text(
+        "[safe]\n\tdirectory = *\n"
+    )  # the version names the commit of root's checkout
     lab.give_to_user(home)
     return home

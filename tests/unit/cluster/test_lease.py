@@ -38,7 +38,7 @@ def test_a_held_lease_goes_to_the_newest_claim_once_its_holder_has_given_it_up(t
     claimant = threading.Thread(target=lambda: taken.append(two.take(always)))
     claimant.start()
     assert one.lost.wait(20)
-    assert one.superseded and "newer" in one.why_lost
+    assert one.is_claimed and "newer" in one.why_lost
     assert not taken  # the holder has not ended what is its own yet
     one.release()
     claimant.join(20)
@@ -83,7 +83,7 @@ def test_a_holder_that_cannot_write_has_lost_its_lease(tmp_path: Path):
             continue
     (path / "something").touch()
     assert one.lost.wait(20)
-    assert not one.superseded and "could not be renewed" in one.why_lost
+    assert not one.is_claimed and "could not be renewed" in one.why_lost
     one.release()
 
 
