@@ -45,7 +45,8 @@ def run_command(
     tries : int
         How often it is run at most, with pauses that double.
     pardon : str
-        Pattern of the words with which it may fail nevertheless, such as "unknown job".
+        Pattern of the words with which it may fail nevertheless, such as "unknown job": every line it says must
+        have them, as it says one a job.
     stdin : Path, optional
         File that it reads.
     environ : mapping, optional
@@ -69,8 +70,9 @@ def run_command(
         except subprocess.TimeoutExpired:
             words = f"no answer within {PATIENCE_S:.0f} s"
             continue
-        words = " ".join((done.stderr.strip() or done.stdout.strip()).split())
-        if done.returncode == 0 or (pardon and re.search(pardon, words, re.IGNORECASE)):
+        said = done.stderr.strip() or done.stdout.strip()
+        words = " ".join(said.split())
+        if done.returncode == 0 or (pardon and _all_have(pardon, said)):
             return done.stdout
         if done.returncode > 0 and not _PASSING.search(words):
             raise SiteError(
@@ -81,6 +83,12 @@ def run_command(
         f"{argv[0]} failed {tries} times: {words or 'it was ended by a signal'}",
         "the batch scheduler does not answer: run the same command again later",
     )
+
+
+def _all_have(pattern: str, text: str) -> bool:
+    """Say whether there are lines, and every one has the words."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    return bool(lines) and all(re.search(pattern, line, re.IGNORECASE) for line in lines)
 
 
 def _run(

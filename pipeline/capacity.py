@@ -14,7 +14,7 @@ from pipeline.stores.staging import free_bytes
 from schemas.config import RunFile
 from schemas.errors import PlanError
 from schemas.runfile import load_run_file
-from schemas.site import Site
+from schemas.site import POOL_STAGES, Site
 from schemas.sitefile import load_site
 
 ASSUMED = Path(__file__).with_name("assumed.toml")
@@ -43,6 +43,7 @@ def plan(args: argparse.Namespace) -> int:
     counts = dict(seen.counts) if args.objects is None else shares(run_file, round(args.objects), seen.counts)
     place = site or here(run_file)
     nodes = place.nodes_of(args.nodes if site or args.nodes > 1 else run_file.cluster.workers)
+    check_pools(place, nodes)
     efficiency = efficiency_of(run_file)
     forecast = Forecast(run_file, place, nodes, counts, seen, efficiency.at)
     print("\n".join(words + lines(forecast, efficiency, is_site=site is not None)))
@@ -64,6 +65,26 @@ def chosen_run_file(args: argparse.Namespace) -> tuple[RunFile, list[str]]:
         f"{run_file.cube.rows_per_block:,} rows, {run_file.politeness.requests_per_second:g} requests/s are assumed"
         + (f" (with {said})" if said else "")
     ]
+
+
+def check_pools(site: Site, nodes: Mapping[str, int]) -> None:
+    """Check that some job does each stage.
+
+    Raises
+    ------
+    PlanError
+        Naming the stages that none does.
+    """
+    dry = [
+        stage
+        for stage in POOL_STAGES
+        if not any(nodes[name] and stage in pool.stages for name, pool in site.pools.items())
+    ]
+    if dry:
+        raise PlanError(
+            f"site {site.name}: no job does {', '.join(dry)}",
+            "raise nodes of a pool; workers that are there already are planned for by --nodes without --site",
+        )
 
 
 def here(run_file: RunFile) -> Site:

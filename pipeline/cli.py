@@ -60,7 +60,10 @@ def build_parser() -> argparse.ArgumentParser:
                 "--site", default="", help="let the workers be jobs of a site; the driver stays here"
             )
             verb.add_argument(
-                "--nodes", type=int, default=1, help="most jobs at a time (default: %(default)s)"
+                "--nodes",
+                type=int,
+                default=1,
+                help="workers; one that dies is replaced (default: %(default)s)",
             )
         if name == "verify":
             verb.add_argument("--repair", action="store_true", help="fetch or make again what is damaged")

@@ -49,7 +49,10 @@ def efficiency_of(run_file: RunFile) -> Efficiency:
 
 
 def read_efficiency(path: Path) -> Efficiency:
-    """Return what the table of a scaling test says; the mean where a number of nodes was repeated."""
+    """Return what the table of a scaling test says; the mean where a number of nodes was repeated.
+
+    What politeness held back says nothing of the nodes, and is left out: a plan bounds it by politeness anyway.
+    """
     try:
         with path.open(encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
@@ -60,6 +63,8 @@ def read_efficiency(path: Path) -> Efficiency:
         try:
             nodes, share = int(row["nodes"]), float(row["efficiency"])
         except (KeyError, TypeError, ValueError):
+            continue
+        if (row.get("bottleneck") or "").startswith("politeness"):
             continue
         if nodes > 0 and math.isfinite(share) and share > 0 and row.get("stage"):
             found.setdefault(row["stage"], {}).setdefault(nodes, []).append(min(1.0, share))

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from pipeline import rates
-from pipeline.estimate import bytes_per_row, memory_needed_gib
+from pipeline.estimate import bytes_per_row
 from pipeline.rates import Rate, Seen
+from pipeline.site_fit import pool_faults
 from pipeline.training import chosen_preset
 from schemas.config import RunFile
 from schemas.site import Site
 
-MEMORY_STAGES = {"fetch", "train", "infer"}
 PREDICTION_BYTES = 282.0
 """A row of a part with a PDF of 180 bins as float16, in Parquet (docs/decisions/0012: 229 for the PDF alone)."""
 DATABASE_BYTES = 1_000.0
@@ -115,9 +115,16 @@ class Forecast:
         """Return how long one worker's thread is busy with one block [s]; NaN is unknown."""
         rows = self.run_file.cube.rows_per_block
         if stage != "fetch":
-            return rows / self.rate(stage).per_s
+            return rows * (self.passes if stage == "infer" else 1) / self.rate(stage).per_s
         blocks = sum(math.ceil(count / rows) for count in self.counts.values())
         return rows * max(1, min(self.threads("fetch"), blocks)) / min(self._fetch_speeds().values())
+
+    @property
+    def passes(self) -> int:
+        """How often a row goes through a network at the rate of ``infer``: the run's own receipts hold that already."""
+        if "receipts" in self.rate("infer").source:
+            return 1
+        return self.run_file.training.ensemble * max(1, self.run_file.model.passes)
 
     @property
     def disk_bytes(self) -> dict[str, float]:
@@ -142,29 +149,21 @@ class Forecast:
         """Images that the trainings look at: rows of the training part, in every epoch of every network."""
         training, search = self.run_file.training, self.run_file.search
         rows = self.counts[training.sample] * self.run_file.split.train
-        epochs = training.epochs or int(chosen_preset(self.run_file, {})["training"]["epochs"])
         tried = search.trials * search.epochs if search else 0
-        return round(rows * (epochs * training.ensemble + tried))
+        return round(rows * (epochs_of(self.run_file) * training.ensemble + tried))
 
     def faults(self) -> list[str]:
-        """Return what cannot be: a worker too small, a walltime below a block's time."""
-        found, memory = [], memory_needed_gib(self.run_file)
+        """Return what cannot be: what a submission would be refused for, and a walltime too short to infer a block."""
+        faults = pool_faults(self.run_file, self.site, self.nodes)
+        found = [f"{fault.message} ({fault.remedy})" for fault in faults]
         for name, count in self.nodes.items():
-            pool = self.site.pools[name]
-            if not count:
-                continue
-            if MEMORY_STAGES & set(pool.stages) and memory > pool.memory_gib:
+            pool, block_s = self.site.pools[name], self.block_s("infer")
+            usable_s = pool.walltime_s - self.site.warn_s
+            if count and "infer" in pool.stages and block_s > usable_s:
                 found.append(
-                    f"pools.{name}.memory_gib is {pool.memory_gib:g}, a worker needs {memory:.2f}: raise it, "
-                    "or lower cube.rows_per_block"
+                    f"pools.{name}.walltime leaves {span(max(0, usable_s))}, infer of one block takes "
+                    f"{span(block_s)} (raise it, or lower cube.rows_per_block)"
                 )
-            usable = pool.walltime_s - self.site.warn_s
-            for stage in ("fetch", "infer"):
-                if stage in pool.stages and self.block_s(stage) > usable:
-                    found.append(
-                        f"pools.{name}.walltime leaves {span(max(0, usable))}, {stage} of one block takes "
-                        f"{span(self.block_s(stage))}: raise it, or lower cube.rows_per_block or --nodes"
-                    )
         return found
 
     def _workers(self, stage: str) -> dict[str, int]:
@@ -203,13 +202,16 @@ class Forecast:
         return Step("train", images / self.speed("train"), bound, self.rate("train"))
 
     def _infer(self) -> Step:
-        passes = self.run_file.training.ensemble * max(1, self.run_file.model.passes)
-        own = "receipts" in self.rate("infer").source  # those of an ensemble hold its passes already
-        seconds = self.objects * (1 if own else passes) / self.speed("infer")
+        seconds = self.objects * self.passes / self.speed("infer")
         return Step("infer", seconds, f"{self.threads('infer')} threads of the workers", self.rate("infer"))
 
     def _publish(self) -> Step:
         return Step("publish", self.objects / self.rate("publish").per_s, "the driver", self.rate("publish"))
+
+
+def epochs_of(run_file: RunFile) -> int:
+    """Return how many epochs a training of a run has at most."""
+    return run_file.training.epochs or int(chosen_preset(run_file)["training"]["epochs"])
 
 
 def span(seconds: float) -> str:

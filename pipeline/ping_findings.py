@@ -1,58 +1,22 @@
 """What the answers of a ping mean: pure functions from what jobs found to what is to be changed."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any
 
-from pipeline.stores.launcher import NETWORK_FILESYSTEMS
-from schemas.site import Pool, Site
+from pipeline.ping_asked import DRIVER, Answer, Asked, Finding, where
+from pipeline.ping_nodes import core_findings, memory_findings, scratch_findings
 
-Answer = Mapping[str, Any]
-DRIVER = "driver"
 LEARNING = {"tensorflow", "keras"}
-SHARED_KINDS = NETWORK_FILESYSTEMS | {"fuse.sshfs", "9p", "virtiofs", "wekafs", "orangefs"}
-SLOW_MIB_S = 30.0
 LATE_S = 10.0
 SKEW_S = 2.0
-OPEN_FILES = 1024
 LOOPBACK = ("127.", "::1")
-ROUNDING = 0.97
-"""A job may have so much less than was asked for: schedulers round, and a kernel keeps some."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing to know: ``where`` is a key of the site or run file, ``change`` what to do about it."""
-
-    where: str
-    words: str
-    change: str = ""
-    is_fault: bool = True
-
-    def line(self) -> str:
-        """Return it as text for a person."""
-        kind = "fault" if self.is_fault else "note"
-        return f"{kind:<6} {self.where}: {self.words}" + (f"\n       -> {self.change}" if self.change else "")
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What was asked for, and what is here: the other half of every comparison.
-
-    ``silent`` holds the pools without an answer, with the reason and what to do about it.
-    """
-
-    site: Site
-    pools: Mapping[str, Pool]
-    versions: Mapping[str, str]
-    rooms: Mapping[str, str]
-    python: str
-    silent: Mapping[str, tuple[str, str]] = field(default_factory=dict)
-    source_is_reached_here: bool = False
 
 
 def findings(asked: Asked, answers: Mapping[str, Answer]) -> list[Finding]:
-    """Return all there is to say of the answers, faults first; ``answers`` by pool."""
+    """Return all there is to say of the answers, faults first; ``answers`` by pool.
+
+    Of a job that has not looked yet nothing is said but why it is silent.
+    """
+    answers = {name: answer for name, answer in answers.items() if answer.get("looked")}
     found = [Finding(where(name), words, change) for name, (words, change) in asked.silent.items()]
     for name, answer in answers.items():
         for look in LOOKS:
@@ -67,11 +31,6 @@ def _same_node(asked: Asked, answers: Mapping[str, Answer]) -> Iterator[Finding]
         words = f"all jobs ran on {nodes.pop()}: the way from one node to another was not tried"
         change = "ask again when that node is busy, or keep one pool off it by its directives"
         yield Finding("interface", words, change, is_fault=False)
-
-
-def where(name: str) -> str:
-    """Return the key of a pool in the site file."""
-    return DRIVER if name == DRIVER else f"pools.{name}"
 
 
 def _versions(asked: Asked, name: str, answer: Answer) -> Iterator[Finding]:
@@ -131,33 +90,6 @@ def _peers(asked: Asked, name: str, answer: Answer) -> Iterator[Finding]:
         )
 
 
-def _scratch(asked: Asked, name: str, answer: Answer) -> Iterator[Finding]:
-    found = answer.get("scratch") or {}
-    if name == DRIVER or not found:
-        return
-    path, pool = found.get("path"), asked.pools[name]
-    if found.get("fault"):
-        words = f"{path} on {answer['node']}: {found['fault']}"
-        yield Finding(
-            "scratch", words, "set `scratch` in the site file to a folder jobs may write to on every node"
-        )
-        return
-    kind, free = found["kind"], found["free_gib"]
-    other = "set `scratch` in the site file to a disk of the node's own"
-    if asked.site.kind != "local" and (kind in SHARED_KINDS or not asked.site.scratch):
-        words = f"{path} is on the shared disk ({kind}): what does not fit into memory goes over the network"
-        yield Finding("scratch", words, other, is_fault=False)
-    if free < pool.memory_gib:
-        memory = f"{free:.3g} GiB free, a worker may spill {pool.memory_gib:g} GiB"
-        beside = " and what lies in it is memory of the job" if kind == "tmpfs" else ""
-        yield Finding(
-            "scratch", f"{path} on {answer['node']} ({kind}): {memory}{beside}", other, is_fault=False
-        )
-    if (slower := min(found["write_mib_s"], found["read_mib_s"])) < SLOW_MIB_S:
-        words = f"{path} on {answer['node']} ({kind}) is slow: {slower:.3g} MiB/s"
-        yield Finding("scratch", words, other, is_fault=False)
-
-
 def _shared(asked: Asked, name: str, answer: Answer) -> Iterator[Finding]:
     trip = answer.get("round_trip_s", 0.0)
     if trip is None:
@@ -181,48 +113,6 @@ def _shared(asked: Asked, name: str, answer: Answer) -> Iterator[Finding]:
         elif not folder["writable"]:
             words = f"{folder['path']} cannot be written to on {answer['node']}"
             yield Finding(key, words, f"set {key} in the run file to a folder jobs may write to")
-
-
-def _memory(asked: Asked, name: str, answer: Answer) -> Iterator[Finding]:
-    memory, promised = answer.get("memory"), asked.pools[name].memory_gib
-    if not memory:
-        return
-    at, key = f"on {answer['node']}", f"{where(name)}.memory_gib"
-    what, least = least_memory(memory)
-    space = memory["address_space_gib"]
-    if least < ROUNDING * promised:
-        words = f"{promised:g} GiB are promised, {what} leaves {least:.3g} GiB {at}"
-        yield Finding(key, words, f"lower {key}, or ask for more by {where(name)}.directives")
-    elif memory["free_gib"] < ROUNDING * promised and memory["cgroup_gib"] is None:
-        words = f"{promised:g} GiB are promised, {memory['free_gib']:.3g} GiB are free {at}, and nothing limits a job"
-        yield Finding(key, words, f"lower {key}, or see that others leave it alone", is_fault=False)
-    if space is not None and space < 2 * promised and "train" in asked.pools[name].stages and name != DRIVER:
-        words = f"ulimit -v is {space:.3g} GiB {at}; TensorFlow reserves more addresses than it uses memory"
-        yield Finding(
-            key, words, 'add "ulimit -v unlimited" to `prologue`, if that is allowed', is_fault=False
-        )
-
-
-def _cores(asked: Asked, name: str, answer: Answer) -> Iterator[Finding]:
-    pool, at, key = asked.pools[name], f"on {answer['node']}", where(name)
-    if cores := answer.get("cores"):
-        have = usable_cores(cores)
-        if have < ROUNDING * pool.cores:
-            words = f"{pool.cores} are promised, the job may use {have:g} {at}"
-            yield Finding(f"{key}.cores", words, f"lower {key}.cores, or ask for more by {key}.directives")
-        elif have < pool.threads and name != DRIVER:
-            words = f"{pool.threads} threads share {have:g} cores {at}"
-            yield Finding(
-                f"{key}.threads", words, f"raise {key}.cores, or lower {key}.threads", is_fault=False
-            )
-    if (gpus := answer.get("gpus", pool.gpus)) < pool.gpus:
-        words = f"{pool.gpus} are promised, {gpus} are visible {at}"
-        yield Finding(f"{key}.gpus", words, f"choose a queue with GPUs, or ask for them by {key}.directives")
-    if (files := answer.get("open_files")) and files["soft"] < OPEN_FILES:
-        words = f"only {files['soft']} files may be open at a time {at}"
-        yield Finding(
-            "prologue", words, 'add "ulimit -n 4096" to `prologue` in the site file', is_fault=False
-        )
 
 
 def _servers(asked: Asked, name: str, answer: Answer) -> Iterator[Finding]:
@@ -264,27 +154,10 @@ LOOKS: tuple[Callable[[Asked, str, Answer], Iterator[Finding]], ...] = (
     _versions,
     _network,
     _peers,
-    _scratch,
+    scratch_findings,
     _shared,
-    _memory,
-    _cores,
+    memory_findings,
+    core_findings,
     _servers,
     _login,
 )
-
-
-def least_memory(memory: Mapping[str, float | None]) -> tuple[str, float]:
-    """Return what limits a job's memory most, and how much that leaves it [GiB]."""
-    limits = {
-        "the machine": memory["machine_gib"],
-        "a control group": memory["cgroup_gib"],
-        "ulimit -v": memory["address_space_gib"],
-    }
-    known = [(who, gib) for who, gib in limits.items() if gib is not None]
-    return min(known, key=lambda each: each[1])
-
-
-def usable_cores(cores: Mapping[str, float | None]) -> float:
-    """Return how many cores a job may use: those it may run on, or its share of their time if that is less."""
-    allowed, quota = cores["allowed"], cores["quota"]
-    return min(allowed or 1.0, quota or allowed or 1.0)

@@ -4,7 +4,6 @@ import contextlib
 import shlex
 import shutil
 import socket
-import sys
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -12,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from cluster.jobs import node
+from cluster.jobs.asking import python_of
 from cluster.jobs.ping import LEAVE, SEEN
 from cluster.sites.batch import Batch, Job, Standing, State
 from cluster.submission import read_json
-from pipeline.ping_findings import Answer, where
+from pipeline.ping_asked import Answer, where
 from schemas.errors import SiteDown, SiteError
 from schemas.site import Pool, Site
 
@@ -61,7 +61,7 @@ class Jobs:
 
     def hand_in(self, site: Site, pools: Mapping[str, Pool]) -> None:
         """Submit a job for each pool."""
-        python = site.python or shlex.quote(sys.executable)
+        python = shlex.join(python_of(site))
         for name, pool in pools.items():
             logs = self.folder / "logs" / name
             logs.mkdir(parents=True)
@@ -134,10 +134,10 @@ class Jobs:
 
     def _reason(self, name: str, standing: Standing | None, started: float) -> tuple[str, str]:
         waited = f"{time.monotonic() - started:.0f} s"
-        if standing is not None and standing.state in (State.WAITING, State.HELD):
+        if standing is None or standing.state not in (State.RUNNING, State.ENDED):
             change = f"ask again with a longer --wait, or choose another {where(name)}.queue"
             return f"job {self.ids[name]} is {_words(standing)} after {waited}", change
-        if standing is not None and standing.state is State.RUNNING:
+        if standing.state is State.RUNNING:
             change = "see that its nodes see this folder: call skymill on the disk that all nodes share"
             return (
                 f"job {self.ids[name]} runs on {standing.node or '?'}, no answer is seen in {self.folder}",

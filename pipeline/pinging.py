@@ -14,12 +14,17 @@ from typing import Any
 from psycopg2.extensions import parse_dsn
 
 from cluster.jobs import node
-from cluster.jobs.ping import ORDER, reach_url
+from cluster.jobs.ping import ORDER
+from cluster.jobs.reach import reach_url
 from cluster.sites.batch import batch_of
 from cluster.submission import write_json
 from pipeline.database import embedded_folder
-from pipeline.ping_findings import DRIVER, Answer, Asked, Finding, findings, least_memory, usable_cores, where
+from pipeline.ping_asked import DRIVER, Answer, Asked, Finding, where
+from pipeline.ping_findings import findings
 from pipeline.ping_jobs import Jobs, Listening, short
+from pipeline.ping_nodes import least_memory, usable_cores
+from pipeline.site_fit import SHARED_NOT_NEEDED, why_local
+from pipeline.stores.staging import disk_errors
 from schemas.config import RunFile
 from schemas.errors import SiteError
 from schemas.runfile import load_run_file
@@ -44,8 +49,9 @@ def ping(args: argparse.Namespace) -> int:
         raise SiteError(
             f"site {site.name}: " + "; ".join(faults), "mend what is named above in the site file"
         )
-    folder = FOLDER.resolve() / f"{site.name}-{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}"
-    folder.mkdir(parents=True)
+    with disk_errors(FOLDER):
+        folder = FOLDER.resolve() / f"{site.name}-{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}"
+        folder.mkdir(parents=True)
     with Jobs(batch, folder) as jobs, markers(run_file) as marked, Listening() as here:
         order = order_of(site, pools, run_file) | {"folders": marked, "login": here.as_order()}
         write_json(folder / ORDER, order)
@@ -142,18 +148,17 @@ def markers(run_file: RunFile | None) -> Iterator[dict[str, dict[str, str]]]:
 
 def node_local(site: Site, folders: Mapping[str, str]) -> list[Finding]:
     """Return a note for each folder, by its key, that lies where other nodes do not look."""
-    if site.kind == "local":
+    if site.kind in SHARED_NOT_NEEDED or not site.node_local:
         return []
     return [
         Finding(
             key,
-            f"{path} is below {top}, which is a disk of one node",
+            f"{path} is on a disk of one node ({why})",
             f"set {key} to the shared disk",
             is_fault=False,
         )
         for key, path in folders.items()
-        for top in site.node_local
-        if Path(path).is_relative_to(os.path.expandvars(top))
+        if (why := why_local(Path(path), site.node_local))
     ]
 
 

@@ -182,6 +182,7 @@ def _whole(parts: Sequence[Measurement]) -> Measurement:
 
 def _empty(mill: "ScaleMill", wish: Wish, number: int) -> Iterator[Measurement]:
     session = mill.session
+    session.forget_stages()
     nodes = session.limit(number)
     blocks = max(1, round(wish.blocks * wish.share(number)))
     for way, work, arguments in (

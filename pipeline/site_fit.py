@@ -1,6 +1,7 @@
 """Whether a run fits a site: memory, time, disks and network, by what the run file and the site file say."""
 
 import math
+import os
 import socket
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,14 +23,17 @@ SHARED_NOT_NEEDED = ("local", "address")
 
 
 def pool_faults(run_file: RunFile, site: Site, counts: Mapping[str, int]) -> list[SkymillError]:
-    """Name pools that lack memory or time for a block, and stages that have no worker."""
+    """Name pools that lack memory or time for a block, and stages that have no worker.
+
+    `counts` are jobs by pool; it is empty where the workers are there already.
+    """
     there = {name: site.pools[name] for name, count in counts.items() if count > 0}
     faults: list[SkymillError] = [
         SiteError(
             f"pools: none with the stage {stage!r} has a job", "ask for at least one, by nodes or --nodes"
         )
         for stage in POOL_STAGES
-        if any(counts.values()) and not any(stage in pool.stages for pool in there.values())
+        if counts and not any(stage in pool.stages for pool in there.values())
     ]
     faults += _walltime_faults("driver", site.driver, START_UP_S + site.warn_s, "to start and to leave")
     block_s = block_seconds(run_file, site, counts)
@@ -40,7 +44,7 @@ def pool_faults(run_file: RunFile, site: Site, counts: Mapping[str, int]) -> lis
             faults.append(
                 SiteError(
                     f"{where}.memory_gib: a worker needs {needed_gib:.2f} GiB, found {pool.memory_gib:g}",
-                    "raise it in the site file, or lower cube.rows_per_block",
+                    "raise it, or lower cube.rows_per_block",
                 )
             )
         own_s = block_s if "fetch" in pool.stages else 0.0
@@ -100,7 +104,7 @@ def place_faults(run_file: RunFile, site: Site) -> list[SkymillError]:
     for what, place in places.items():
         if any(place.is_relative_to(above) for above in named):
             continue
-        if why := _why_local(place, site.node_local):
+        if why := why_local(place, site.node_local):
             named.append(place)
             faults.append(
                 SiteError(
@@ -111,10 +115,11 @@ def place_faults(run_file: RunFile, site: Site) -> list[SkymillError]:
     return faults
 
 
-def _why_local(place: Path, prefixes: tuple[str, ...]) -> str:
+def why_local(place: Path, prefixes: tuple[str, ...]) -> str:
+    """Say why other nodes do not see a place, by a site's ``node_local``; empty if they may."""
     for path in {place.absolute(), place.resolve()}:
         for prefix in prefixes:
-            if path.is_relative_to(prefix):
+            if path.is_relative_to(os.path.expandvars(prefix)):
                 return f"node_local has {prefix}"
         if launcher.filesystem_of(path) in MEMORY_FILESYSTEMS:
             return "it is in memory"

@@ -45,10 +45,10 @@ def load_both(path: Path, site_name: str, *, words: list[str], nodes: int, ask: 
     faults: list[SkymillError] = []
     run_file = _try(lambda: load_run_file(path, words=words), faults)
     site = _try(lambda: load_site(site_name), faults)
+    if nodes < 1:
+        faults.append(SiteError(f"--nodes: expected at least 1, found {nodes}", "ask for one or more"))
     if run_file and site:
-        if nodes < 1:
-            faults.append(SiteError(f"--nodes: expected at least 1, found {nodes}", "ask for one or more"))
-        faults += faults_of(run_file, site, counts_of(site, nodes), ask=ask)
+        faults += faults_of(run_file, site, counts_of(site, max(nodes, 1)), ask=ask)
     raise_all(faults)
     assert run_file and site
     return run_file, site

@@ -107,7 +107,8 @@ def make_way(submission: Submission) -> None:
 def _wait_until_over(submission: Submission, order: Order) -> None:
     name, deadline, said = name_of(order), time.monotonic() + GONE_S, False
     while True:
-        there = sorted({job.id for job, _ in present(submission, order)})
+        left = present(submission, order)
+        there = sorted({job.id for job, _ in left})
         if there and not submission.end:
             raise Busy(
                 f"run {name} is submitted already, to {order.site.name}: jobs {', '.join(there)}",
@@ -117,6 +118,8 @@ def _wait_until_over(submission: Submission, order: Order) -> None:
         if not there and not held.live:
             return
         if time.monotonic() > deadline:
+            if not held.live and all(one.state is State.UNKNOWN for _, one in left):
+                return  # a node hangs at their end
             who = f"jobs {', '.join(there)}" if there else held.holder
             raise Busy(
                 f"the last submission of run {name} is over, but {who} has not left yet",

@@ -4,7 +4,10 @@
 built-in names. A run file says what is to be done, a site file where; neither holds anything of the other.
 """
 
+import os
 import re
+import shlex
+from pathlib import Path
 from typing import Annotated, Literal, get_args
 
 from pydantic import AfterValidator, Field, model_validator
@@ -40,8 +43,34 @@ def seconds_of(walltime: str) -> int:
     return ((int(days or 0) * 24 + hours) * 60 + minutes) * 60 + seconds
 
 
+def words_of(command: str) -> tuple[str, ...]:
+    """Return the words of a command as a shell reads it, with ``$VARIABLES`` and ``~``.
+
+    Raises
+    ------
+    ValueError
+        If a quote is not closed, or a home folder is nobody's.
+
+    Examples
+    --------
+    >>> words_of("apptainer exec 'my mill.sif' python3")
+    ('apptainer', 'exec', 'my mill.sif', 'python3')
+    """
+    try:
+        words = shlex.split(os.path.expandvars(command))
+        return tuple(str(Path(word).expanduser()) if word.startswith("~") else word for word in words)
+    except (ValueError, RuntimeError) as error:
+        raise ValueError(f"expected a command, found {command!r}: {error}") from error
+
+
+def _command(text: str) -> str:
+    words_of(text)
+    return text
+
+
 Walltime = Annotated[str, AfterValidator(_walltime)]
 Line = Annotated[str, Field(pattern=r"^[^\n\r]*$")]
+Command = Annotated[Line, AfterValidator(_command)]
 Word = Annotated[str, Field(pattern=r"^[^\s\"']*$")]
 
 
@@ -56,7 +85,7 @@ class Pool(Section):
     queue: Word = ""
     account: Word = ""
     cores: Annotated[int, Field(gt=0, le=1024)] = 1
-    memory_gib: Annotated[float, Field(gt=0)] = 4.0
+    memory_gib: Annotated[float, Field(gt=0, le=1e6)] = 4.0
     walltime: Walltime = "01:00:00"
     gpus: Annotated[int, Field(ge=0)] = 0
     nodes: Annotated[int, Field(ge=0)] | None = None
@@ -84,7 +113,7 @@ class Site(Section):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,60}$")]
     kind: Kind
     address: str = ""
-    python: Line = ""
+    python: Command = ""
     prologue: tuple[Line, ...] = ()
     interface: Word = ""
     scratch: Line = ""

@@ -40,11 +40,14 @@ def load_site(name: str) -> Site:
     RunFileError
         If there is none, or its file has faults; the message lists all of them.
     """
-    if name.endswith(".toml") or os.sep in name:
-        return _read(Path(name).expanduser())
-    for folder in FOLDERS:
-        if (path := Path(folder).expanduser() / f"{name}.toml").exists():
-            return _read(path)
+    try:
+        path = _path_of(name)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise RunFileError(
+            f"cannot look for the site {name!r}: {error}", "give another path or name"
+        ) from error
+    if path:
+        return _read(path)
     if name in BUILT_IN:
         return check_site(BUILT_IN[name], name=f"the built-in site {name}")
     known = known_sites()
@@ -53,6 +56,13 @@ def load_site(name: str) -> Site:
         f"unknown site {name!r}{f'; did you mean {near[0]}?' if near else ''}; there are {', '.join(known)}",
         f"give the path of a site file, or write {FOLDERS[0]}/{name}.toml; surveys/sites has one of every kind",
     )
+
+
+def _path_of(name: str) -> Path | None:
+    if name.endswith(".toml") or os.sep in name:
+        return Path(name).expanduser()
+    paths = (Path(folder).expanduser() / f"{name}.toml" for folder in FOLDERS)
+    return next((path for path in paths if path.exists()), None)
 
 
 def known_sites() -> list[str]:

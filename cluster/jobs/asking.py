@@ -1,13 +1,15 @@
 """The jobs of a submission: what their scripts are made for."""
 
+import contextlib
 import os
 import shlex
 import sys
 from pathlib import Path
 
+from cluster.jobs.times import say
 from cluster.sites.batch import Job
 from cluster.submission import Order, Submission
-from schemas.site import Site
+from schemas.site import Site, words_of
 
 DRIVER = "driver"
 """The name of the driver's job, among those of the pools."""
@@ -21,8 +23,25 @@ def python_of(site: Site) -> tuple[str, ...]:
     >>> python_of(Site(name="a", kind="local", python="apptainer exec mill.sif python3"))
     ('apptainer', 'exec', 'mill.sif', 'python3')
     """
-    words = shlex.split(os.path.expandvars(site.python)) or [sys.executable]
-    return tuple(str(Path(word).expanduser()) if word.startswith("~") else word for word in words)
+    return words_of(site.python) or (sys.executable,)
+
+
+def scratch_here(scratch: str) -> Path | None:
+    """Return ``site.scratch`` as this node has it; None if a variable in it, or a home folder, is not known here."""
+    found = os.path.expandvars(scratch)
+    with contextlib.suppress(RuntimeError):
+        return None if "$" in found or not found else Path(found).expanduser()
+    return None
+
+
+def scratch_of(site: Site, fallback: Path) -> Path:
+    """Return a folder of this node for what may be lost: the site's, or `fallback` if it has none here."""
+    if not site.scratch:
+        return fallback
+    if found := scratch_here(site.scratch):
+        return found
+    say(f"scratch: a variable of {site.scratch} is not set on this node: {fallback} is taken")
+    return fallback
 
 
 def interface_of(site: Site) -> str:

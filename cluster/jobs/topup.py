@@ -79,6 +79,11 @@ class TopUp:
             if not count:
                 self._wait_s[pool] = 0.0
             elif now >= self._not_before_s[pool] and not self._over.is_set():
+                if held := [
+                    job.id for job in jobs if job.pool == pool and is_held(standings.get(job.id, ()))
+                ]:
+                    say(f"the jobs {', '.join(held)} of pool {pool} are held, and are cancelled")
+                    self._batch.cancel(held)
                 self._hand_in(pool, count)
                 self._wait_s[pool] = min(MOST_S, max(self._every_s, 2 * self._wait_s[pool]))
                 self._not_before_s[pool] = now + self._wait_s[pool]
@@ -90,6 +95,12 @@ class TopUp:
         id_ = self._batch.submit(script, job)
         self._submission.add_job(Asked(id_, pool, count, time.time()))
         say(f"{count} jobs of pool {pool} were gone: handed in as {id_}")
+
+
+def is_held(elements: tuple[Standing, ...]) -> bool:
+    """Say whether all of a job that has not ended is held: it would stay so beside the one that replaces it."""
+    left = [element.state for element in elements if element.state is not State.ENDED]
+    return bool(left) and all(state is State.HELD for state in left)
 
 
 def lacks(

@@ -4,6 +4,7 @@ It waits for a Dask scheduler, works for it, waits for the next one when that on
 submission has ended, or before its walltime.
 """
 
+import functools
 import os
 import sys
 import time
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cluster.jobs import processes
+from cluster.jobs.asking import scratch_of
 from cluster.jobs.departure import Departure, stagger
 from cluster.jobs.times import LIFETIME, Times, say
 from cluster.sites.batch import array_index, job_id
@@ -37,11 +39,10 @@ class Bench:
     times: Times
     lifetime_s: float = 0.0
 
-    @property
+    @functools.cached_property
     def scratch(self) -> Path:
         """A folder for what may be lost."""
-        found = os.path.expandvars(self.site.scratch)
-        return Path(found).expanduser() if found else self.submission.path / "scratch"
+        return scratch_of(self.site, self.submission.path / "scratch")
 
     @property
     def over(self) -> bool:

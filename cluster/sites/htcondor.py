@@ -7,6 +7,7 @@ from pathlib import Path
 from cluster.commands import run_command
 from cluster.sites.batch import AGAIN, Job, Standing, State
 from cluster.sites.scripts import header_and_body, last_match, output
+from schemas.errors import SiteDown
 from schemas.site import Pool, Site
 
 _ENVIRONMENT = (
@@ -84,10 +85,15 @@ class HTCondor:
         if not found:
             return found
         said = run_command(["condor_q", *found, "-json", "-attributes", _FIELDS]).strip()
-        for facts in json.loads(said or "[]"):
-            number = str(facts["ClusterId"])
+        try:
+            rows = [(str(facts["ClusterId"]), _standing(facts)) for facts in json.loads(said or "[]")]
+        except (ValueError, TypeError, KeyError) as error:
+            raise SiteDown(
+                f"condor_q answered nothing readable: {error}", "run the same command again later"
+            ) from error
+        for number, standing in rows:
             if number in found:
-                found[number] += (_standing(facts),)
+                found[number] += (standing,)
         return found
 
     def cancel(self, ids: Iterable[str]) -> None:

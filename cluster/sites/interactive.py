@@ -1,4 +1,4 @@
-"""The interactive form: the driver and Dask's scheduler here, each worker a job of the site's first pool.
+"""The interactive form: the driver and Dask's scheduler here, each worker a job of the one pool that has all stages.
 
 The scripts are those of the submitted form. Dask's ``adapt`` keeps the number of jobs: it asks for another one when
 one has died, which ``scale`` never does.
@@ -9,7 +9,6 @@ import contextlib
 import logging
 import shlex
 import socket
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +17,13 @@ from distributed import Scheduler
 from distributed.deploy import Cluster as DaskCluster
 from distributed.deploy.spec import ProcessInterface, SpecCluster
 
+from cluster.jobs.asking import python_of
 from cluster.joining import local_cluster
 from cluster.session import SETTINGS
 from cluster.sites.batch import Batch, Job, batch_of
 from schemas.environment import MALLOC
 from schemas.errors import SiteError
-from schemas.site import Pool, Site
+from schemas.site import POOL_STAGES, Pool, Site
 from schemas.sitefile import load_site
 
 ONCE = {"slurm": ("--no-requeue",), "pbs": ("-r n",), "sge": ("-r n",), "lsf": ("-rn",), "htcondor": ()}
@@ -55,17 +55,18 @@ def start(name: str, *, nodes: int, scratch: Path, logs: Path) -> DaskCluster:
     RunFileError
         If there is no such site, or its file has faults.
     SiteError
-        If the site's scheduler would refuse the jobs, or this machine has not the site's interface.
+        If no pool has all stages, the site's scheduler would refuse the jobs, or this machine has not the site's
+        interface.
     """
     site = load_site(name)
-    key, pool = next(iter(site.pools.items()))
-    if site.kind == "local":
-        return local_cluster(workers=nodes, threads=pool.threads, memory_gib=pool.memory_gib, scratch=scratch)
     if site.kind == "address":
         raise SiteError(
             f"the site {site.name} is a scheduler that is there already: it starts no workers",
             f"set cluster.address to {site.address!r} in place of cluster.site",
         )
+    key, pool = whole_pool(site)
+    if site.kind == "local":
+        return local_cluster(workers=nodes, threads=pool.threads, memory_gib=pool.memory_gib, scratch=scratch)
     _check_interface(site)
     batch = batch_of(site)
     if faults := batch.faults(f"pools.{key}", pool):
@@ -86,6 +87,23 @@ def start(name: str, *, nodes: int, scratch: Path, logs: Path) -> DaskCluster:
     # The driver hands out a few tasks a worker, so Dask never sees the work that would call for more workers.
     cluster.adapt(minimum=nodes, maximum=nodes)
     return cluster
+
+
+def whole_pool(site: Site) -> tuple[str, Pool]:
+    """Return the pool whose jobs can be the workers of a whole run, with its name.
+
+    Raises
+    ------
+    SiteError
+        If there is none.
+    """
+    for name, pool in site.pools.items():
+        if set(POOL_STAGES) <= set(pool.stages):
+            return name, pool
+    raise SiteError(
+        f"the site {site.name}: the interactive form needs one pool with all stages ({', '.join(POOL_STAGES)})",
+        "give a pool all of them in the site file, or submit the run instead: skymill submit",
+    )
 
 
 def _check_interface(site: Site) -> None:
@@ -152,7 +170,7 @@ def worker_command(scheduler: str, name: str, *, site: Site, pool: Pool, scratch
         [
             "env",
             *environment,
-            site.python or shlex.quote(sys.executable),
+            shlex.join(python_of(site)),
             f"-m distributed.cli.dask_worker {scheduler} --name {name} --nthreads {pool.threads}",
             f"--memory-limit {USABLE * pool.memory_gib:g}GiB --nanny --no-dashboard --death-timeout 60",
             *([f"--interface {site.interface}"] if site.interface else []),

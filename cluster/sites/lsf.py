@@ -7,7 +7,16 @@ from pathlib import Path
 
 from cluster.commands import run_command
 from cluster.sites.batch import AGAIN, Job, Standing, State
-from cluster.sites.scripts import clock, environ_of_submitter, header_and_body, last_match, output, unknown
+from cluster.sites.scripts import (
+    clock,
+    environ_of_submitter,
+    header_and_body,
+    last_match,
+    load,
+    mebibytes,
+    output,
+    unknown,
+)
 from schemas.site import Pool, Site
 
 _STATES = {
@@ -38,6 +47,7 @@ class LSF:
         extra = [
             "-r",
             f'-Q "{AGAIN}"',
+            f"-M {_memory(job)}",
             f"-wa USR1 -wt {math.ceil(self._site.warn_s / 60)}",
             f"-o {output(job, f'{job.name}-%J_%I.out' if array else f'{job.name}-%J.out')}",
             *([f'-gpu "num={pool.gpus}"'] if pool.gpus else []),
@@ -48,6 +58,7 @@ class LSF:
             job,
             self._site,
             extra=extra,
+            skip=("#BSUB -M",),  # it counts decimal units, LSF binary ones
             queue=pool.queue or None,
             project=pool.account or None,
             walltime=clock(pool.walltime_s, whole_minutes=True),
@@ -92,7 +103,9 @@ class LSF:
             return []
         if pool.queue not in known:
             return [f"{where}.queue: {unknown('queue', pool.queue, known)}"]
-        limit = re.search(r"RUNLIMIT\s+([\d.]+)\s*min", run_command(["bqueues", "-l", pool.queue]))
+        said = run_command(["bqueues", "-l", pool.queue])  # the default limits, if any, then the maximum ones
+        most = said.rpartition("MAXIMUM LIMITS")[2].partition("DEFAULT LIMITS")[0]
+        limit = re.search(r"RUNLIMIT\s+([\d.]+)\s*min", most)
         if limit and float(limit[1]) * 60 < pool.walltime_s:
             return [
                 f"{where}.walltime: {pool.walltime} asked for, queue {pool.queue} allows {limit[1]} minutes"
@@ -100,7 +113,14 @@ class LSF:
         return []
 
 
+def _memory(job: Job) -> int:
+    """Return the memory a job asks for, in the unit of ``LSF_UNIT_FOR_LIMITS`` [KiB by default]."""
+    unit = load("dask_jobqueue.lsf:lsf_detect_units")()
+    return math.ceil(mebibytes(job) * 2**20 / 1024 ** (1 + max(0, "kmgtpez".find(unit[:1]))))
+
+
 def _standing(letters: str, node: str, reason: str) -> Standing:
     state = _STATES.get(letters, State.ENDED)
     words = letters if reason in ("", "-") else f"{letters}: {reason}"
-    return Standing(state, "" if node == "-" or state == State.WAITING else node, words)
+    known = node != "-" and state != State.WAITING
+    return Standing(state, node.rpartition("*")[2] if known else "", words)  # 16*node1

@@ -53,7 +53,7 @@ def header_and_body(
     **options
         What only this class takes.
     """
-    maker: Any = _load(work)
+    maker: Any = load(work)
     config: Any = find("dask:config")
     defaults = config.merge(*config.defaults)["jobqueue"][maker.config_name]
     lines = body(job, site)
@@ -74,8 +74,8 @@ def header_and_body(
     return made
 
 
-def _load(work: str) -> Any:
-    """Return a class of dask-jobqueue, which takes Ctrl-C for itself when it is loaded, in the main thread only."""
+def load(work: str) -> Any:
+    """Return a part of dask-jobqueue, which takes Ctrl-C for itself when it is loaded, in the main thread only."""
     handler = signal.getsignal(signal.SIGINT)
     try:
         return find(work)

@@ -10,7 +10,8 @@ from xml.etree import ElementTree
 from cluster.commands import run_command
 from cluster.sites.batch import Job, Standing, State
 from cluster.sites.scripts import clock, has, header_and_body, last_match, mebibytes, output, unknown
-from schemas.site import Pool, Site
+from schemas.errors import SiteDown
+from schemas.site import Pool, Site, seconds_of
 
 AGAIN = 99
 """Exit code with which Grid Engine starts a job once more."""
@@ -65,7 +66,7 @@ class SGE:
         found: dict[str, tuple[Standing, ...]] = dict.fromkeys(ids, ())
         if found:
             said = run_command(["qstat", "-u", getpass.getuser(), "-g", "d", "-xml"])
-            for element in ElementTree.fromstring(said).iter("job_list"):
+            for element in _jobs(said):
                 number = element.findtext("JB_job_number", "")
                 if number in found:
                     found[number] += (_standing(element),)
@@ -88,9 +89,9 @@ class SGE:
         if name and name not in queues:
             faults.append(f"{where}.queue: {unknown('queue', pool.queue, queues)}")
         elif name:
-            limit = re.search(r"(?m)^h_rt\s+(\S+)", run_command(["qconf", "-sq", name]))
-            if limit and ":" in limit[1] and _seconds(limit[1]) < pool.walltime_s:
-                faults.append(f"{where}.walltime: {pool.walltime} asked for, queue {name} allows {limit[1]}")
+            longest = _longest(run_command(["qconf", "-sq", name]))
+            if longest and seconds_of(longest) < pool.walltime_s:
+                faults.append(f"{where}.walltime: {pool.walltime} asked for, queue {name} allows {longest}")
         asked = [line.split()[1] for line in pool.directives if re.match(r"-pe\s+\S", line)]
         if asked or pool.cores > 1:
             there = run_command(["qconf", "-spl"], pardon="no parallel environment").split()
@@ -102,6 +103,15 @@ class SGE:
             elif asked[0] not in there:
                 faults.append(f"{where}.directives: {unknown('parallel environment', asked[0], there)}")
         return faults
+
+
+def _jobs(said: str) -> list[ElementTree.Element]:
+    try:
+        return list(ElementTree.fromstring(said).iter("job_list"))
+    except ElementTree.ParseError as error:
+        raise SiteDown(
+            f"qstat answered nothing readable: {error}", "run the same command again later"
+        ) from error
 
 
 def _by_slot(job: Job) -> int:
@@ -122,6 +132,8 @@ def _standing(element: ElementTree.Element) -> Standing:
     return Standing(State.RUNNING if re.search("[rt]", letters) else State.UNKNOWN, node, letters)
 
 
-def _seconds(limit: str) -> int:
-    hours, minutes, seconds = (int(part or 0) for part in limit.split(":"))
-    return (hours * 60 + minutes) * 60 + seconds
+def _longest(queue: str) -> str:
+    """Return the longest time a queue allows on any host, of ``h_rt 24:00:00,[node1=48:00:00]``; empty for no limit."""
+    found = re.search(r"(?m)^h_rt\s+((?:.*\\\n)*.*)", queue)
+    times = re.findall(r"\d+:\d+:\d+", found[1]) if found and "INFINITY" not in found[1] else []
+    return max(times, key=seconds_of, default="")

@@ -21,11 +21,13 @@ from schemas.site import Pool, Site, seconds_of
 
 _WAITING = {"PENDING", "CONFIGURING", "REQUEUED", "SUSPENDED", "REQUEUE_FED"}
 _RUNNING = {"RUNNING", "SIGNALING", "STAGE_OUT"}
+_NEITHER = {"COMPLETING", "RESIZING"}
+"""A job that is on its way out, perhaps to be queued again, and one that is getting other nodes."""
 _HELD = {"REQUEUE_HOLD", "RESV_DEL_HOLD", "SPECIAL_EXIT", "STOPPED"}
 _FOR_EVER = re.compile(
     r"held|TimeLimit$|BadConstraints|DependencyNeverSatisfied|InvalidAccount|InvalidQOS", re.I
 )
-_UNKNOWN_JOB = r"invalid job id|already completed or completing|job has already finished"
+_UNKNOWN_JOB = r"invalid job id|already complet|job has already finished"
 
 
 class Slurm:
@@ -96,36 +98,37 @@ class Slurm:
             line.split("|") for line in run_command(["sinfo", "-h", "-a", "-e", "-o", _SINFO]).splitlines()
         ]
         known = sorted({row[0] for row in rows})
-        mine = [row for row in rows if row[0] == pool.queue or (not pool.queue and row[1].endswith("*"))]
-        if not mine:
-            text = (
-                unknown("partition", pool.queue, known)
-                if pool.queue
-                else f"expected one of {', '.join(known)}"
-            )
-            return [f"{where}.queue: {text}"]
-        faults = []
-        name = mine[0][0]
-        if mine[0][2] not in ("infinite", "n/a") and _seconds(mine[0][2]) < pool.walltime_s:
-            faults.append(
-                f"{where}.walltime: {pool.walltime} asked for, partition {name} allows {mine[0][2]}"
-            )
-        cores, mib = max(_number(row[3]) for row in mine), max(_number(row[4]) for row in mine)
-        if cores < pool.cores:
-            faults.append(
-                f"{where}.cores: {pool.cores} asked for, a node of partition {name} has at most {cores}"
-            )
-        if mib < math.ceil(pool.memory_gib * 1024):
-            faults.append(
-                f"{where}.memory_gib: {pool.memory_gib:g} asked for, a node of partition {name} "
-                f"has at most {mib / 1024:.2f}"
-            )
-        if pool.gpus > max(_gpus(row[5]) for row in mine):
-            faults.append(f"{where}.gpus: {pool.gpus} asked for, no node of partition {name} has as many")
-        return faults
+        wanted = pool.queue.split(",") if pool.queue else [row[0] for row in rows if row[1].endswith("*")]
+        if not wanted:
+            return [f"{where}.queue: expected one of {', '.join(known)}"]
+        if lost := [name for name in wanted if name not in known]:
+            return [f"{where}.queue: {unknown('partition', name, known)}" for name in lost]
+        return _too_much(where, pool, [row for row in rows if row[0] in wanted])
 
 
 _SINFO = "%R|%P|%l|%c|%m|%G"
+
+
+def _too_much(where: str, pool: Pool, rows: list[list[str]]) -> list[str]:
+    """Return what of a pool none of the partitions in these rows of ``sinfo`` has."""
+    name = ", ".join(dict.fromkeys(row[0] for row in rows))
+    faults = []
+    longest = max((row[2] for row in rows), key=_seconds)
+    if _seconds(longest) < pool.walltime_s:
+        faults.append(f"{where}.walltime: {pool.walltime} asked for, partition {name} allows {longest}")
+    cores, mib = max(_number(row[3]) for row in rows), max(_number(row[4]) for row in rows)
+    if cores < pool.cores:
+        faults.append(
+            f"{where}.cores: {pool.cores} asked for, a node of partition {name} has at most {cores}"
+        )
+    if mib < math.ceil(pool.memory_gib * 1024):
+        faults.append(
+            f"{where}.memory_gib: {pool.memory_gib:g} asked for, a node of partition {name} "
+            f"has at most {mib / 1024:.2f}"
+        )
+    if pool.gpus > max(_gpus(row[5]) for row in rows):
+        faults.append(f"{where}.gpus: {pool.gpus} asked for, no node of partition {name} has as many")
+    return faults
 
 
 def _standing(state: str, node: str, reason: str) -> Standing:
@@ -134,11 +137,15 @@ def _standing(state: str, node: str, reason: str) -> Standing:
         return Standing(State.HELD, "", words)
     if state in _WAITING:
         return Standing(State.WAITING, "", words)
+    if state in _NEITHER:
+        return Standing(State.UNKNOWN, node, words)
     return Standing(State.RUNNING if state in _RUNNING else State.ENDED, node, words)
 
 
-def _seconds(limit: str) -> int:
-    """Return the length [s] of Slurm's ``[D-][[HH:]MM:]SS``."""
+def _seconds(limit: str) -> float:
+    """Return the length [s] of Slurm's ``[D-][[HH:]MM:]SS``; infinite where there is no limit."""
+    if limit in ("infinite", "n/a"):
+        return math.inf
     days, _, rest = limit.rpartition("-")
     parts = ["0", "0", *rest.split(":")][-3:]
     return seconds_of(f"{days or 0}-{':'.join(f'{int(part):02}' for part in parts)}")

@@ -66,6 +66,13 @@ def duration(seconds: float) -> str:
     return f"{whole}{THIN}s"
 
 
+def head_of(page: str, title: str) -> Raw:
+    """Return a page's beginning, style and all, up to its body, with another title."""
+    head, _, _ = page.partition("<body>")
+    before, _, rest = head.partition("<title>")
+    return Raw(f"{before}<title>{text(title)}</title>{rest.partition('</title>')[2]}")
+
+
 def table(head: Sequence[str], rows: Iterable[Sequence[Any]], *, words: int = 1, note: str = "") -> Raw:
     """Return a table; the first `words` columns are text, the others numbers and aligned right."""
 

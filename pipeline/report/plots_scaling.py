@@ -21,8 +21,7 @@ def throughput(name: str, own: Sequence[Measurement], fits: Sequence[Fit]) -> st
     with canvas(f"{name}-rate") as drawn:
         axes = drawn.axes
         x = _grid(own)
-        least = min(each.nodes for each in own)
-        ideal = float(np.median([each.rows_per_s for each in own if each.nodes == least])) / least
+        ideal = _ideal(own)
         axes.plot(x, ideal * x, color=MUTED, lw=1.0, ls=(0, (1, 2)), label="ideal")
         for found, (colour, style) in zip(fits, STYLES, strict=True):
             if found.found:
@@ -42,8 +41,7 @@ def efficiency(name: str, own: Sequence[Measurement], fits: Sequence[Fit]) -> st
     with canvas(f"{name}-efficiency") as drawn:
         axes = drawn.axes
         x = _grid(own)
-        least = min(each.nodes for each in own)
-        ideal = float(np.median([each.rows_per_s for each in own if each.nodes == least])) / least
+        ideal = _ideal(own)
         axes.axhline(1.0, color=MUTED, lw=1.0, ls=(0, (1, 2)))
         for found, (colour, style) in zip(fits, STYLES, strict=True):
             if found.found:
@@ -85,6 +83,12 @@ def _points(axes: Any, own: Sequence[Measurement], column: str) -> None:
     axes.plot(
         [each.nodes for each in own], values, "o", ms=4.5, mfc="none", mec=INK, mew=1.1, label="measured"
     )
+
+
+def _ideal(own: Sequence[Measurement]) -> float:
+    """Return the throughput a node, by the smallest number of nodes."""
+    least = min(each.nodes for each in own)
+    return float(np.median([each.rows_per_s for each in own if each.nodes == least])) / least
 
 
 def _grid(own: Sequence[Measurement]) -> Any:

@@ -20,6 +20,7 @@ from pipeline.report.markup import (
     details,
     figure,
     grid,
+    head_of,
     section,
     sentence,
     table,
@@ -32,17 +33,7 @@ from pipeline.scale.workers import Machine
 from pipeline.stores.staging import disk_errors
 from schemas.config import RunFile
 
-PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<title>{name} – skymill scaling</title>
-{style}
-</head>
-<body>
+PAGE = """{head}<body>
 <header><h1>{name}</h1><p>Scaling measured {made}, skymill {version}</p><nav>{links}</nav></header>
 <main>
 {body}
@@ -67,10 +58,9 @@ def write_page(
     links = " ".join(
         f'<a href="#{_anchor(name)}">{text(name)}</a>' for name in ["Machines", *series, "Columns"]
     )
-    style = re.search(r"<style>.*?</style>", TEMPLATE.read_text(encoding="utf-8"), re.DOTALL)
     page = PAGE.format(
+        head=head_of(TEMPLATE.read_text(encoding="utf-8"), f"{run_file.name} – skymill scaling"),
         name=text(run_file.name),
-        style=style[0] if style else "",
         made=text(datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")),
         version=text(code_version()),
         links=links,
@@ -162,27 +152,6 @@ def _section(name: str, own: Sequence[Measurement], seed: int) -> Raw:
     found = fits(own, seed)
     most = max(each.nodes for each in own)
     mode = "as much work a node (weak scaling)" if own[0].mode == "weak" else "the same work (strong scaling)"
-    head = [
-        "nodes",
-        "repeat",
-        "seconds",
-        "rows / s",
-        "speedup",
-        "efficiency",
-        *(f"{part}, %" for part in PARTS),
-    ]
-    rows = [
-        [
-            count(each.nodes),
-            count(each.repeat),
-            decimal(each.wall_s, digits=2),
-            decimal(each.rows_per_s, digits=1),
-            decimal(each.speedup, digits=2),
-            decimal(each.efficiency, digits=2),
-            *(decimal(100 * each.split.share(part), digits=0) for part in PARTS),
-        ]
-        for each in own
-    ]
     laws = [[one.law.name, one.law.formula, law_words(one, most).partition(": ")[2]] for one in found]
     held = {each.nodes: each.bottleneck for each in own}
     drawn = [
@@ -204,8 +173,25 @@ def _section(name: str, own: Sequence[Measurement], seed: int) -> Raw:
         table(["nodes", "most of all"], [[count(nodes), words] for nodes, words in held.items()], words=2),
         "<h3>Laws</h3>",
         table(["law", "formula", "fit, with one standard deviation"], laws, words=3),
-        details("All measurements", table(head, rows, words=0), shown=True),
+        details("All measurements", _all(own), shown=True),
     )
+
+
+def _all(own: Sequence[Measurement]) -> Raw:
+    columns = ["nodes", "repeat", "seconds", "rows / s", "speedup", "efficiency"]
+    rows = [
+        [
+            count(each.nodes),
+            count(each.repeat),
+            decimal(each.wall_s, digits=2),
+            decimal(each.rows_per_s, digits=1),
+            decimal(each.speedup, digits=2),
+            decimal(each.efficiency, digits=2),
+            *(decimal(100 * each.split.share(part), digits=0) for part in PARTS),
+        ]
+        for each in own
+    ]
+    return table([*columns, *(f"{part}, %" for part in PARTS)], rows, words=0)
 
 
 def _columns() -> Raw:

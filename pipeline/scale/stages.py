@@ -9,6 +9,7 @@ from typing import Any
 from cluster.work import find
 from pipeline import flow, training, units
 from pipeline.checks import check, check_products
+from pipeline.forecast import epochs_of
 from pipeline.mill import Mill
 from pipeline.progress import last_generation, read_events
 from pipeline.provenance import of_rows
@@ -104,9 +105,9 @@ def _learn(run: Prepared, nodes: Nodes, share: float) -> tuple[Measurement, None
     mill.ledger.reset("train", mill.ledger.receipts("train"))
     clean(home)
     whole = mill.run_file
-    epochs = training.chosen_preset(whole)["training"]["epochs"]
     if share < 1:
-        some = whole.training.model_copy(update={"epochs": max(1, round(share * epochs))})
+        epochs = max(1, round(share * epochs_of(whole)))
+        some = whole.training.model_copy(update={"epochs": epochs})
         mill.run_file = whole.model_copy(update={"training": some})
     try:
         wall_s, receipts = _timed(lambda: _train(mill, run.trail))

@@ -1,10 +1,12 @@
 """Hand a scaling run in to a site: its driver is ``skymill scale`` itself, its workers as many as take part at most."""
 
+import shlex
 from dataclasses import replace
 from typing import Protocol
 
-from pipeline.submission_checks import counts_of, faults_of, raise_all
-from pipeline.submitting import RUN_COPY, copy_of, hand_in, order_of
+from pipeline.submission_checks import counts_of, faults_of, notes_of, raise_all
+from pipeline.submitting import RUN_COPY, copy_of, hand_in, hand_over_database, order_of
+from pipeline.submitting import _done_lines as done_lines
 from schemas.config import RunFile
 from schemas.errors import SiteError, SkymillError
 from schemas.sitefile import load_site
@@ -38,9 +40,12 @@ def submit(run_file: RunFile, site_name: str, wish: _Wish) -> int:
     raise_all(faults)
     order = order_of(run_file, site, nodes=most, verb="scale")
     order = replace(order, argv=(*order.argv, *wish.words))
+    hand_over_database(run_file, site)
     submission = hand_in(order, only_print=False, files={RUN_COPY: copy_of(run_file)})
-    jobs = ", ".join(f"{job.pool} {job.id}" for job in submission.jobs)
-    print(
-        f"submitted {run_file.name} to {site.name}: {jobs or 'its scheduler'}; {run_file.folder / 'scaling.html'}"
-    )
+    kept = shlex.quote(
+        str(submission.path / RUN_COPY)
+    )  # it names the run that is measured, not the user's own
+    for line in [*done_lines(submission, order, kept), *notes_of(run_file, site)]:
+        print(line)
+    print(f"  in the end {run_file.folder / 'scaling.html'} has the result")
     return 0

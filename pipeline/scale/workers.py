@@ -72,6 +72,10 @@ class LimitedSession(DaskSession):
                     say(f"waiting for {count} workers: {there} are there")
                 time.sleep(LOOK_S)
 
+    def forget_stages(self) -> None:
+        """Let every worker do every task, whatever stages it is for: what is no stage of a pool has no worker else."""
+        self._pooled = False
+
     def limit(self, count: int, stage: str = "") -> Nodes:
         """Let `count` workers of a stage take part, spread over the hosts; return who they are.
 

@@ -15,6 +15,7 @@ import pytest
 from cluster.sites.batch import State, batch_of
 from pipeline import ping_jobs
 from pipeline.pinging import ping
+from schemas.errors import StoreError
 from schemas.sitefile import load_site
 
 SITE = """
@@ -104,8 +105,25 @@ def test_a_job_that_cannot_start_is_told_of_in_its_own_words(
     assert "mend `python` or `prologue`" in text
 
 
+def test_a_folder_that_cannot_be_made_is_said_before_anything_is_handed_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".skymill").touch()
+    with pytest.raises(StoreError, match=re.escape("cannot write .skymill/ping")):
+        ping(asked(tmp_path))
+
+
+def test_a_scheduler_that_never_said_how_a_job_is_does_not_make_it_an_ended_one(tmp_path: Path):
+    site = load_site("local")
+    jobs = ping_jobs.Jobs(batch_of(site), tmp_path, {"driver": "7"})
+    assert jobs.wait("nonce", wait_s=0.0) == {}
+    words, change = jobs.silent["driver"]
+    assert words.startswith("job 7 is waiting after") and "--wait" in change
+
+
 def test_an_interrupted_ping_takes_its_jobs_with_it(tmp_path: Path):
-    asked(tmp_path, 'python = "sleep 600 ; "')
+    asked(tmp_path, """python = "sh -c 'exec sleep 600'" """)
     program = "import sys; from pipeline.cli import main; sys.exit(main(sys.argv[1:]))"
     words = [sys.executable, "-c", program, "ping", "--site", "mine.toml"]
     process = subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.PIPE, text=True)

@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from distributed import LocalCluster
 
-from cluster.session import DaskSession
+from cluster.work import Task
 from pipeline.scale import empty
+from pipeline.scale.workers import LimitedSession
 from schemas.config import Cluster
 
 SKYMILL = str(Path(sys.executable).with_name("skymill"))
@@ -71,11 +73,22 @@ def test_numbers_of_nodes_that_cannot_be_are_refused_before_anything_is_made(run
 
 
 @pytest.fixture
-def session(tmp_path: Path) -> Iterator[DaskSession]:
-    with DaskSession(Cluster(workers=1, memory_gib=1.0), scratch=tmp_path) as session:
-        yield session
+def session(tmp_path: Path) -> Iterator[LimitedSession]:
+    """The session of a worker that says, as those of a submission do, which stages it is for."""
+    kept = {"dashboard_address": "127.0.0.1:0", "scheduler_kwargs": {"dashboard": False}}
+    fetching = LocalCluster(n_workers=1, threads_per_worker=1, resources={"fetch": 1.0}, **kept)
+    with (
+        fetching,
+        LimitedSession(Cluster(address=fetching.scheduler_address, pooled=True), scratch=tmp_path) as found,
+    ):
+        yield found
 
 
-def test_blocks_without_work_need_no_ledger(session: DaskSession):
-    assert empty.bare(session, 20) > 0
+def test_blocks_without_work_need_no_ledger_and_go_to_workers_of_any_stage(session: LimitedSession):
+    session.await_workers(1, ("",), say=print)
+    session.forget_stages()
+    nodes = session.limit(1)
+    assert empty.bare(session, 20, nodes.workers) > 0
     assert empty.session(session, 20) > 0
+    (outcome,) = session.run([Task("none-1", empty.WORK, stage=empty.STAGE)])
+    assert outcome.error is None and outcome.value.worker

@@ -7,7 +7,9 @@ import pytest
 
 from cluster import commands
 from cluster.commands import run_command
+from cluster.jobs.topup import TopUp
 from cluster.sites.batch import Standing, State, batch_of
+from cluster.submission import Asked, Order, Submission
 from schemas.errors import SiteDown, SiteError
 from schemas.site import Pool, Site
 
@@ -106,7 +108,7 @@ def test_slurms_words(write_command):
         "7_3|PENDING||JobHeldUser": Standing(State.HELD, "", "pending: JobHeldUser"),
         "7_4|PENDING||PartitionTimeLimit": Standing(State.HELD, "", "pending: PartitionTimeLimit"),
         "7_5|REQUEUE_HOLD||None": Standing(State.HELD, "", "requeue_hold"),
-        "7_6|COMPLETING|node1|None": Standing(State.ENDED, "node1", "completing"),
+        "7_6|COMPLETING|node1|None": Standing(State.UNKNOWN, "node1", "completing"),
         "7_7|NODE_FAIL|node1|None": Standing(State.ENDED, "node1", "node_fail"),
         "7_8|PENDING||BeginTime": Standing(State.WAITING, "", "pending: BeginTime"),
     }
@@ -144,15 +146,97 @@ def test_grid_engines_words(write_command):
 
 
 def test_lsfs_and_htcondors_words(write_command):
-    write_command("bjobs", "printf '7|1|RUN|n1|-\\n7|2|PSUSP|-|Held\\n7|3|EXIT|n1|-\\n7|4|UNKWN|n1|-\\n'")
+    write_command("bjobs", "printf '7|1|RUN|16*n1|-\\n7|2|PSUSP|-|Held\\n7|3|EXIT|n1|-\\n7|4|UNKWN|n1|-\\n'")
     found = batch_of(site("lsf")).standings(["7"])["7"]
     assert [s.state for s in found] == [State.RUNNING, State.HELD, State.ENDED, State.UNKNOWN]
+    assert [s.node for s in found] == ["n1", "", "n1", "n1"]
     write_command("condor_q", """echo '[{"ClusterId": 7, "JobStatus": 5, "HoldReason": "no such folder"}]'""")
     assert batch_of(site("htcondor")).standings(["7"])["7"] == (
         Standing(State.HELD, "", "held: no such folder"),
     )
     write_command("condor_q", "true")
     assert batch_of(site("htcondor")).standings(["7"]) == {"7": ()}
+
+
+def test_what_is_pardoned_for_one_job_is_not_for_another(write_command):
+    lost = "scancel: error: Kill job error on job id 1: Invalid job id specified"
+    write_command("scancel", f"echo '{lost}' >&2; exit 1")
+    batch_of(site("slurm")).cancel(["1"])
+    write_command("scancel", f"echo '{lost}\nscancel: error: job id 2: Access/permission denied' >&2; exit 1")
+    with pytest.raises(SiteError, match="permission denied"):
+        batch_of(site("slurm")).cancel(["1", "2"])
+    write_command("squeue", f"echo '{lost}\nUnable to contact slurm controller' >&2; exit 1")
+    with pytest.raises(SiteDown):
+        batch_of(site("slurm")).standings(["1", "2"])
+
+
+@pytest.mark.parametrize(
+    ("kind", "command", "words"),
+    [
+        ("htcondor", "condor_q", "Warning: the collector is slow"),
+        ("htcondor", "condor_q", "[{}]"),
+        ("htcondor", "condor_q", "7"),
+        ("sge", "qstat", "<job_info><job_list>"),
+        ("sge", "qstat", ""),
+    ],
+)
+def test_an_answer_that_cannot_be_read_is_none(write_command, kind: str, command: str, words: str):
+    write_command(command, f"echo '{words}'")
+    with pytest.raises(SiteDown, match="nothing readable"):
+        batch_of(site(kind)).standings(["7"])
+
+
+@pytest.mark.parametrize(
+    ("kind", "answers", "refused"),
+    [
+        ("sge", "h_rt 24:00:00,[node1=48:00:00]", False),
+        ("sge", "h_rt 24:00:00,[node1=30:00:00]", True),
+        ("sge", "h_rt 24:00:00,[node1=30:00:00], \\\n     [node2=48:00:00]", False),
+        ("sge", "h_rt 24:00:00,[node1=INFINITY]", False),
+        (
+            "lsf",
+            "DEFAULT LIMITS:\nRUNLIMIT\n 60.0 min\n\nMAXIMUM LIMITS:\nRUNLIMIT\n 2880.0 min of n1",
+            False,
+        ),
+        ("lsf", "DEFAULT LIMITS:\nRUNLIMIT\n 60.0 min\n\nMAXIMUM LIMITS:\nRUNLIMIT\n 1440.0 min", True),
+        ("lsf", "MAXIMUM LIMITS:\nRUNLIMIT\n 1440.0 min", True),
+        ("lsf", "DEFAULT LIMITS:\nRUNLIMIT\n 60.0 min", False),
+        ("slurm", "long|long|1-00:00:00|1|8000|\nmore|more|infinite|1|8000|", False),
+        ("slurm", "long|long|1-00:00:00|1|8000|\nmore|more|1-02:00:00|1|8000|", True),
+    ],
+)
+def test_the_longest_walltime_is_that_of_the_most_patient_place(
+    write_command, tmp_path: Path, kind: str, answers: str, refused: bool
+):
+    (tmp_path / "answer").write_text(answers + "\n")
+    write_command("sinfo", f"cat {tmp_path}/answer")
+    write_command("bqueues", f"[ -n \"$1\" ] && cat {tmp_path}/answer || printf 'QUEUE_NAME\\nlong 30\\n'")
+    write_command("qconf", f"[ $1 = -sq ] && cat {tmp_path}/answer || echo long")
+    pool = Pool(queue="long,more" if kind == "slurm" else "long", walltime="1-12:00:00")
+    faults = batch_of(site(kind)).faults("pools.a", pool)
+    assert keys_of(faults) == ["walltime"] * refused, faults
+
+
+def test_each_partition_that_is_not_there_is_named(write_command):
+    write_command("sinfo", "echo 'long|long|infinite|8|64000|'")
+    faults = batch_of(site("slurm")).faults("pools.a", Pool(queue="long,shrot"))
+    assert faults == ["pools.a.queue: unknown partition 'shrot'; there are long"]
+
+
+def test_jobs_that_are_held_are_cancelled_before_others_are_handed_in(write_command, tmp_path: Path):
+    submission = Submission(tmp_path / "submission")
+    submission.logs.mkdir(parents=True)
+    order = Order("demo", ("true",), str(tmp_path), site("slurm"), {"workers": 2})
+    write_command("squeue", "printf '7_0|REQUEUE_HOLD||None\\n7_1|NODE_FAIL|n1|None\\n8|RUNNING|n2|None\\n'")
+    for command, answer in {"scancel": "", "sbatch": "9"}.items():
+        write_command(command, f'echo {command} "$*" >> {tmp_path}/calls; echo {answer}')
+    for asked in (Asked("7", "workers", 2), Asked("8", "workers", 1)):
+        submission.add_job(asked)
+    top_up = TopUp(submission, order, batch_of(order.site), every_s=30.0, until_s=float("inf"))
+    top_up.look(100.0)
+    cancelled, handed_in = (tmp_path / "calls").read_text().splitlines()
+    assert cancelled == "scancel 7" and handed_in.startswith("sbatch ")
+    assert [(job.id, job.count) for job in submission.jobs] == [("7", 2), ("8", 1), ("9", 1)]
 
 
 BIG = Pool(queue="long", cores=64, memory_gib=500, walltime="4-00:00:00", gpus=4)

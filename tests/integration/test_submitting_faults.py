@@ -129,10 +129,13 @@ def test_nodes_without_internet_cannot_have_the_downloads(here: Path, capsys: py
     assert "pools.workers: has the stages pull or fetch, but internet = false" in said
 
 
-def test_a_disk_that_other_nodes_do_not_see_is_told(here: Path, capsys: pytest.CaptureFixture[str]):
-    (here / "slurm.toml").write_text(SLURM.replace("[]", f'["{here}/runs", "{here}/db"]'))
+def test_a_disk_that_other_nodes_do_not_see_is_told(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("OWN_DISK", str(here))
+    (here / "slurm.toml").write_text(SLURM.replace("[]", f'["$OWN_DISK/runs", "{here}/db"]'))
     said = refused(here, capsys, "cube.path=/dev/shm/cube")
-    assert f"output: {here}/runs/demo is on a disk of this machine (node_local has {here}/runs)" in said
+    assert f"output: {here}/runs/demo is on a disk of this machine (node_local has $OWN_DISK/runs)" in said
     assert f"database.directory: {here}/db is on a disk of this machine" in said
     assert "cube.path: /dev/shm/cube is on a disk of this machine (it is in memory)" in said
     assert "the folder you submit from" not in said
@@ -153,6 +156,10 @@ def test_all_faults_are_told_together(here: Path, capsys: pytest.CaptureFixture[
 
 def test_no_nodes_at_all_are_refused(here: Path, capsys: pytest.CaptureFixture[str]):
     assert "--nodes: expected at least 1, found 0" in refused(here, capsys, "--nodes", "0")
+    said = refused(here, capsys, "seed=minus", "--nodes", "0", code=2)
+    assert "seed:" in said and "--nodes: expected at least 1" in said
+    (here / "slurm.toml").write_text(SLURM + "[pools.workers]\nnodes = 0\n")
+    assert "none with the stage 'pull' has a job" in refused(here, capsys)
 
 
 def test_faults_of_both_files_are_told_together(here: Path, capsys: pytest.CaptureFixture[str]):

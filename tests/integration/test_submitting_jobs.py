@@ -310,3 +310,21 @@ def wait_for(what, *, within_s: float = 120.0):
         assert time.monotonic() < deadline, "it did not happen"
         time.sleep(0.1)
     return found
+
+
+def test_a_scaling_run_is_handed_in_like_a_run_and_leaves_the_database_to_its_driver(
+    lab: Path, capsys: pytest.CaptureFixture[str]
+):
+    left = lab / "db" / "data" / "postmaster.pid"
+    left.parent.mkdir(parents=True)
+    left.write_text("1\n")
+    words = ["database.dsn=embedded", f"database.directory={lab}/db"]
+    command = ["scale", str(lab / "run.toml"), "--site", "lab.toml", "--nodes", "1,3", "--stage", "none"]
+    assert main([*command, *words]) == 0
+    assert not left.exists(), "the driver's job would take it for that of another host's server"
+    out = capsys.readouterr().out
+    found = Submission.of(lab / "runs" / "demo-scale")
+    assert "driver     job 101" in out and "workers    job 102, 3 at a time" in out
+    assert found.order and found.order.argv[5:7] == ("--nodes", "1,3")
+    assert main(["status", out.partition("skymill status ")[2].partition(" |")[0]]) == 0
+    assert "demo-scale: submitted to lab" in capsys.readouterr().out

@@ -37,6 +37,24 @@ def test_a_job_of_a_worker_is_like_a_submitted_one_but_another_takes_its_place(
     assert "DASK_DISTRIBUTED__WORKER__MEMORY__SPILL=False" in command
 
 
+def test_the_workers_are_jobs_of_a_pool_that_has_all_stages(tmp_path: Path):
+    parts = {"transfer": {"stages": ["pull", "fetch"]}, "compute": {"stages": ["train", "infer"]}}
+    site = Site.model_validate({"name": "x", "kind": "slurm", "pools": parts | {"whole": {"cores": 7}}})
+    assert interactive.whole_pool(site) == ("whole", site.pools["whole"])
+    with pytest.raises(SiteError, match="one pool with all stages") as caught:
+        interactive.whole_pool(site.model_copy(update={"pools": {n: site.pools[n] for n in parts}}))
+    assert "submit" in caught.value.remedy
+
+
+def test_the_python_of_a_site_is_found_as_in_a_submitted_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HOME", "/home/a b")
+    site = Site(name="x", kind="slurm", python="~/bin/python -X dev")
+    command = interactive.worker_command(
+        "tcp://10.0.0.1:4000", "3", site=site, pool=site.pools["workers"], scratch=tmp_path
+    )
+    assert "'/home/a b/bin/python' -X dev -m distributed.cli.dask_worker" in command
+
+
 def test_an_interface_that_this_machine_has_not_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     path = tmp_path / "there.toml"
     path.write_text('schema = 1\nname = "there"\nkind = "slurm"\ninterface = "ib77"\n')

@@ -2,18 +2,21 @@
 
 import signal
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cluster.jobs.asking import scratch_of
 from cluster.jobs.attempt import Ended
 from cluster.jobs.departure import Departure, Life, stagger
 from cluster.jobs.times import VARIABLE, Times
-from cluster.jobs.topup import UNHEARD_S, lacks
+from cluster.jobs.topup import UNHEARD_S, is_held, lacks
 from cluster.jobs.verdicts import MOST_QUICK, Patience, verdict
 from cluster.sites.batch import Standing, State
 from cluster.submission import Asked
+from schemas.site import Site
 
 
 @given(st.integers(1, 200))
@@ -85,6 +88,44 @@ def test_jobs_that_are_gone_are_lacking_and_those_that_nobody_can_judge_are_not(
     standings = {"old": tuple(map(Standing, states)), "lost": (Standing(State.HELD),)}
     assert lacks({"cpu": 4, "gpu": 1, "io": 2}, jobs, standings, 510.0) == {"cpu": 1, "gpu": 1, "io": 2}
     assert lacks({"cpu": 4, "gpu": 1, "io": 2}, jobs, standings, 501.0 + UNHEARD_S)["cpu"] == 2
+
+
+@pytest.mark.parametrize(
+    ("states", "held"),
+    [
+        ((State.HELD, State.HELD), True),
+        ((State.HELD, State.ENDED), True),
+        ((State.HELD, State.RUNNING), False),
+        ((State.HELD, State.UNKNOWN), False),
+        ((State.ENDED,), False),
+        ((), False),
+    ],
+)
+def test_a_job_of_which_nothing_but_held_elements_is_left_is_cancelled_before_it_is_replaced(
+    states: tuple[State, ...], held: bool
+):
+    assert is_held(tuple(map(Standing, states))) is held
+
+
+@pytest.mark.parametrize(
+    ("scratch", "taken"),
+    [
+        ("", "/fallback"),
+        ("$HERE/a", "/here/a"),
+        ("~/a", "/home/a"),
+        ("$NOT_SET/a", "/fallback"),
+        ("$EMPTY", "/fallback"),
+        ("~no.such.user/a", "/fallback"),
+    ],
+)
+def test_scratch_that_a_node_does_not_know_is_no_folder_of_that_name(
+    monkeypatch: pytest.MonkeyPatch, scratch: str, taken: str
+):
+    monkeypatch.delenv("NOT_SET", raising=False)
+    for key, value in {"HERE": "/here", "HOME": "/home", "EMPTY": ""}.items():
+        monkeypatch.setenv(key, value)
+    site = Site(name="lab", kind="slurm", scratch=scratch)
+    assert scratch_of(site, Path("/fallback")) == Path(taken)
 
 
 def test_tests_may_shorten_the_times():

@@ -74,10 +74,10 @@ exec >>"{LOGS}/a-workers-${{PBS_JOBID%%.*}}.out" 2>&1
 #BSUB -P "acc"
 #BSUB -n 2
 #BSUB -R "span[hosts=1]"
-#BSUB -M 1610613
 #BSUB -W 26:00
 #BSUB -r
 #BSUB -Q "75"
+#BSUB -M 1572864
 #BSUB -wa USR1 -wt 2
 #BSUB -o {LOGS}/a-workers-%J_%I.out
 #BSUB -gpu "num=1"

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from model.presets import load_preset
 from pipeline.capacity import ASSUMED, lines, plan, shares
 from pipeline.efficiency import Efficiency, efficiency_of, read_efficiency
-from pipeline.forecast import Forecast, Step, span
+from pipeline.forecast import Forecast, Step, epochs_of, span
 from pipeline.rates import NOTHING, Rate, Seen, rate_of, train_rate
 from pipeline.scale.measuring import Measurement, write_csv
 from schemas.config import RunFile
@@ -102,14 +103,18 @@ def test_every_epoch_of_every_network_and_trial_is_learnt_from():
     search = {"trials": 3, "epochs": 4, "fields": {"training.batch": [8, 16]}}
     found = forecast(1000, training={"epochs": 10, "ensemble": 2}, search=search)
     assert found.images_to_learn == 500 * (10 * 2 + 3 * 4)
+    own, preset = run_file(training={"epochs": 7}), run_file(training={})
+    assert epochs_of(own) == 7 and epochs_of(preset) == load_preset("light")["training"]["epochs"]
 
 
 def test_predictions_of_an_ensemble_cost_as_many_passes_unless_they_were_measured_so():
     ensemble = {"training": {"epochs": 1, "ensemble": 3}}
     alone, three = step(forecast(), "infer").seconds, step(forecast(**ensemble), "infer").seconds
     assert three == pytest.approx(3 * alone)
+    assert forecast(**ensemble).block_s("infer") == pytest.approx(3 * forecast().block_s("infer"))
     measured = own(infer=10.0)
     assert step(forecast(seen=measured, **ensemble), "infer").seconds == pytest.approx(360_000 / 10)
+    assert forecast(seen=measured, **ensemble).block_s("infer") == pytest.approx(1024 / 10)
 
 
 def test_requests_are_a_cutout_each_a_partition_each_and_a_count():
@@ -152,10 +157,12 @@ def test_a_block_takes_longer_the_more_of_them_share_the_polite_rate():
 
 def test_a_walltime_below_a_blocks_time_and_too_little_memory_are_faults():
     short = site(cpu={"walltime": "00:10:00", "memory_gib": 1.0})
-    memory, walltime = forecast(nodes=10, chosen=short).faults()  # 512 s a block, 480 s to use
-    assert "pools.cpu.memory_gib is 1, a worker needs 1.2" in memory
-    assert "pools.cpu.walltime leaves 480 s" in walltime.replace("8 min", "480 s")
-    assert forecast(nodes=9, chosen=site(cpu={"walltime": "00:10:00"})).faults() == []  # 461 s
+    memory, walltime = forecast(nodes=10, chosen=short).faults()
+    assert "pools.cpu.memory_gib: a worker needs 1.2" in memory
+    assert "652 s are needed (512 s for one block" in walltime, "and 20 s to start, 120 s to leave"
+    assert forecast(nodes=8, chosen=site(cpu={"walltime": "00:10:00"})).faults() == []  # 410 s a block
+    (slow,) = forecast(chosen=site(cpu={"walltime": "00:10:00"}), seen=own(infer=2.0)).faults()
+    assert "pools.cpu.walltime leaves 8 min, infer of one block takes 8.5 min" in slow
 
 
 def test_unknown_rates_are_left_out_of_the_sum_and_named():
@@ -222,6 +229,14 @@ def test_other_bad_words_are_refused_too(tmp_path: Path, monkeypatch: pytest.Mon
         plan(asked(objects=5e6, site="nowhere"))
     with pytest.raises(RunFileError, match="cannot read the run file"):
         plan(asked(objects=5e6, run_file="nosuch.toml"))
+    there = 'schema = 1\nname = "there"\nkind = "address"\naddress = "tcp://192.0.2.1:8786"\n'
+    idle = (
+        'schema = 1\nname = "idle"\nkind = "slurm"\npools.a.stages = ["pull", "fetch"]\npools.b.nodes = 0\n'
+    )
+    for text, dry in ((there, "pull, fetch, train, infer"), (idle, "train, infer")):
+        (tmp_path / "lab.toml").write_text(text)
+        with pytest.raises(PlanError, match=f"no job does {dry}"):
+            plan(asked(objects=5e6, site="lab.toml"))
     with pytest.raises(PlanError, match="a worker needs"):
         plan(asked(objects=5e6, site="local", run_file="cube.rows_per_block=131072"))
 
@@ -276,6 +291,17 @@ def test_a_scaling_test_says_how_much_more_nodes_help(tmp_path: Path):
     assert found.at("fetch", 2) == pytest.approx(0.9)
     assert found.at("train", 2) == found.at("infer", 2) == 1.0
     assert "measured up to 4 nodes" in found.words
+
+
+def test_what_politeness_held_back_in_a_scaling_test_says_nothing_of_the_nodes(tmp_path: Path):
+    bound = {1: "the work itself", 2: "the work itself", 4: "politeness: 20 requests/s for the whole run"}
+    shares = {1: 1.0, 2: 0.9, 4: 0.3}
+    made = [
+        Measurement("fetch", nodes, 1, 1.0, 10, 1, nodes, efficiency=shares[nodes], bottleneck=words)
+        for nodes, words in bound.items()
+    ]
+    write_csv(made, tmp_path / "t.csv")
+    assert read_efficiency(tmp_path / "t.csv").at("fetch", 4) == 0.9
 
 
 def test_a_damaged_table_of_a_scaling_test_counts_for_nothing(tmp_path: Path):

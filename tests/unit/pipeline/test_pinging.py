@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.ping_findings import Asked, Finding, findings
+from pipeline.ping_asked import Asked, Finding
+from pipeline.ping_findings import findings
 from pipeline.pinging import chosen_pools, database_of, markers, node_local, order_of, table
 from schemas.config import RunFile
 from schemas.errors import SiteError
@@ -260,6 +261,14 @@ def test_faults_come_before_notes_and_a_silent_pool_is_a_fault():
     found = findings(Asked(site(), pools, HERE, ROOMS, "p", silent), {"driver": answer("driver", skew_s=9.0)})
     assert [finding.is_fault for finding in found] == [True, False]
     assert found[0].line() == "fault  pools.cpu: job 7 ended without an answer\n       -> mend `python`"
+
+
+def test_of_a_job_that_has_not_looked_yet_only_its_silence_is_told():
+    chosen = site()
+    first = {"name": "cpu", "node": "n-cpu", "address": "10.0.0.7", "interfaces": {"ib0": ["10.0.0.7"]}}
+    silent = {"cpu": ("job 7 runs", "wait")}
+    asked = Asked(chosen, {"cpu": chosen.pools["cpu"]}, HERE, ROOMS, "/here/python", silent)
+    assert findings(asked, {"cpu": first}) == [Finding("pools.cpu", "job 7 runs", "wait")]
 
 
 def test_the_table_has_a_line_a_pool_even_without_an_answer():

@@ -57,6 +57,21 @@ def test_a_word_that_would_add_directives_is_refused(key: str):
     assert "driver.directives.0: " in faults_of({"driver": {"directives": ["-x\nrm"]}})
 
 
+@pytest.mark.parametrize("python", ["/x 'y", "~no.such.user/python"])
+def test_a_python_that_no_shell_could_start_is_refused(python: str):
+    assert "python: expected a command, found" in faults_of({"python": python})
+
+
+def test_more_memory_than_there_is_in_the_world_is_refused():
+    assert "driver.memory_gib: " in faults_of({"driver": {"memory_gib": 1e300}})
+
+
+@pytest.mark.parametrize("name", ["a" * 300, "~no.such.user/a.toml", "a\0b", "a" * 300 + ".toml"])
+def test_a_name_that_can_be_no_files_is_a_fault_of_the_run_file(name: str):
+    with pytest.raises(RunFileError):
+        load_site(name)
+
+
 def test_a_newer_schema_is_refused():
     assert "schema: expected 1, found 2 (a newer site file needs a newer skymill)" in faults_of({"schema": 2})
 
