@@ -7,11 +7,12 @@ BIN := .venv/bin
 export SKY
 export PYTHONSAFEPATH := 1
 
-.PHONY: help setup run test unit unit-model unit-rest check format bench clean model pipeline cluster schemas tests docs benchmarks surveys
+.PHONY: help setup run test lab unit unit-model unit-rest check format bench clean model pipeline cluster schemas tests docs benchmarks surveys
 help:
 	@echo "make run [SURVEY=file.toml] [SKY=folder]   set up, then the main job"
 	@echo "make test     set up, then all tests        make unit    only the fast ones"
 	@echo "make check    format, lint, types, imports  make bench   the benchmark table (long)"
+	@echo "make lab      a shell on the login node of a small Slurm cluster on this machine (root on Debian)"
 	@echo "make clean    remove what make made (not the runs)"
 
 setup: .venv/installed
@@ -27,7 +28,10 @@ run: setup
 	$(BIN)/skymill run $(SURVEY)
 
 test: setup
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+
+lab: # a shell on the login node of a small Slurm cluster on this machine (root on Debian)
+	$(PYTHON) tests/slurm/lab.py shell
 
 unit: setup
 	@$(MAKE) --no-print-directory -j 2 --output-sync unit-model unit-rest

@@ -14,7 +14,8 @@ MEMORY = "memory_gib"
 
 @dataclass(frozen=True)
 class Present:
-    """A worker that is there; ``takes`` says that it begins tasks: it is neither paused nor about to leave.
+    """A worker that is there; ``takes`` says that it begins tasks: it is neither paused nor about to leave, which
+    ``leaves`` tells apart.
 
     ``resources`` are what it announced: the stages it is for, and its memory [GiB].
     """
@@ -22,6 +23,7 @@ class Present:
     threads: int
     takes: bool = True
     resources: Mapping[str, float] = field(default_factory=dict)
+    leaves: bool = False
 
 
 class AttendancePlugin(SchedulerPlugin):
@@ -37,7 +39,12 @@ class AttendancePlugin(SchedulerPlugin):
 
     def _present(self) -> dict[str, Any]:
         return {
-            worker.address: [worker.nthreads, worker.status is Status.running, dict(worker.resources)]
+            worker.address: [
+                worker.nthreads,
+                worker.status is Status.running,
+                dict(worker.resources),
+                worker.status is Status.closing_gracefully,
+            ]
             for worker in self._scheduler.workers.values()
         }
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import CancelledError
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from distributed import Future
@@ -182,6 +182,8 @@ class Generation:
             return self._silence(now)
         verdict = judge(self._task, errors, lost, len(self.members))
         late = self._words_s is not None and now - self._words_s >= self._hub.limits.words_s
+        if verdict.lost and all(map(roster.leaves, lost)):
+            verdict = replace(verdict, failed=False)
         if lost or late or verdict.outcome is not None or all(member.ended for member in self.members):
             return verdict
         return None

@@ -132,7 +132,7 @@ class _Groups:
         if hurry or now - self._looked_s >= LOOK_S:
             self._looked_s = now
             self._present = self._session.workers(STAGE)
-        self._hub.roster.update(self._present, now)
+        self._hub.roster.update(self._present, now, self._session.leaving)
         answering = self._hub.roster.answering
         self._session.watch(STAGE).see(answering)
         self._room.see(sum(group.begun for group in self._groups) if answering else 1)
@@ -178,6 +178,11 @@ class _Groups:
         free = [worker for worker in usable if worker not in held]
         working = [group for group in self._groups if group.calm]
         if not working or any(group.asked for group in working):
+            return
+        if parting := [
+            group for group in working if group.task.growable and self._session.leaving & {*group.held}
+        ]:
+            self._ask(parting)  # the others go on without the one that leaves, from where they are by then
             return
         grown = [group for group in working if group.growable(now)]
         if not free and any(group.ripe(0, now) for group in self._groups):

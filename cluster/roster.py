@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 
 from cluster.errands import Errand, Errands
@@ -85,15 +85,17 @@ class Roster:
         self._joined_s = float("-inf")
         self._versions: dict[str, str] | None = None
         self._here = check_rooms()
+        self._leaving: frozenset[str] = frozenset()
 
-    def update(self, present: Iterable[str], now: float) -> None:
-        """Note who is there now, and look after what is asked of them.
+    def update(self, present: Iterable[str], now: float, leaving: Set[str] = frozenset()) -> None:
+        """Note who is there now, and who of them is about to leave; look after what is asked of them.
 
         Raises
         ------
         WorkerError
             If a worker has another skymill than the driver.
         """
+        self._leaving |= leaving
         for address in self._workers.keys() - set(present):
             del self._workers[address]
         for address in present:
@@ -156,6 +158,10 @@ class Roster:
             return f"worker {address} does not answer"
         return ""
 
+    def leaves(self, address: str) -> bool:
+        """Say whether a worker has said that it leaves, or had before it was gone: nobody is to blame for that."""
+        return address in self._leaving
+
     def bar(self, address: str) -> None:
         """Leave a worker out for a while, twice as long each time: it had no room."""
         if worker := self._workers.get(address):
@@ -201,6 +207,7 @@ class Roster:
             for address, worker in sorted(self._workers.items())
             if worker.seat is not None
             and (address in held or (now >= worker.barred_until_s and not self.lost(address)))
+            and (address in held or not self.leaves(address))
         }
         if not held and not any(seat.versions == self._versions for seat in seats.values()):
             self._versions = None

@@ -113,6 +113,7 @@ class DaskSession:
         self.client.register_plugin(attendance.AttendancePlugin(), name=attendance.PLUGIN)
         self.client.register_plugin(starts.StartsPlugin(), name=starts.PLUGIN)
         self.client.register_plugin(tells.TellsPlugin(), name=tells.PLUGIN)
+        self.leaving: frozenset[str] = frozenset()
         self._present("")
 
     def watch(self, stage: str = "") -> Watch:
@@ -138,6 +139,7 @@ class DaskSession:
     def _look(self, stage: str) -> Mapping[str, Present]:
         with self.scheduler_answers():
             there = attendance.present(self.client)
+        self.leaving = frozenset(address for address, worker in there.items() if worker.leaves)
         if not (stage and self._pooled):
             return there
         return {address: worker for address, worker in there.items() if stage in worker.resources}

@@ -16,7 +16,7 @@ from cluster.work import find
 from pipeline.scale import stages
 from pipeline.scale.bottleneck import bottleneck
 from pipeline.scale.measuring import Measurement, Nodes, Split, compared, write_csv
-from pipeline.verbs import _mill as opened
+from pipeline.verbs import open_mill as opened
 from schemas.config import RunFile
 from schemas.errors import PlanError
 from schemas.runfile import load_run_file

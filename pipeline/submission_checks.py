@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import TypeVar
 
 from cluster.sites.batch import batch_of
+from cluster.submission import Submission
 from cluster.work import find
 from pipeline.database import embedded_folder
 from pipeline.site_fit import SHARED_NOT_NEEDED, network_faults, place_faults, pool_faults
 from pipeline.stores import launcher
 from pipeline.stores.takeover import other_host_fault
+from pipeline.submitted import refuse_submitted
 from schemas.config import RunFile
 from schemas.errors import DatabaseError, SiteError, SkymillError
 from schemas.runfile import load_run_file
@@ -47,6 +49,8 @@ def load_both(path: Path, site_name: str, *, words: list[str], nodes: int, ask: 
     site = _try(lambda: load_site(site_name), faults)
     if nodes < 1:
         faults.append(SiteError(f"--nodes: expected at least 1, found {nodes}", "ask for one or more"))
+    if ask and run_file and not Submission.of(run_file.folder).end:
+        refuse_submitted(run_file)
     if run_file and site:
         faults += faults_of(run_file, site, counts_of(site, max(nodes, 1)), ask=ask)
     raise_all(faults)

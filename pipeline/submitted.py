@@ -164,6 +164,11 @@ def status_lines(submission: Submission, order: Order) -> tuple[list[str], bool]
             "  `skymill logs` shows their last words; `skymill submit` goes on where it stopped",
         ], True
     lines = [f"{name}: submitted to {order.site.name} ({order.site.kind})", *_job_lines(there)]
+    if any(job.pool == DRIVER and one.state is State.HELD for job, one in there):
+        lines.append(
+            "  the driver's job is held and does not start by itself: let the scheduler release it, or "
+            "`skymill cancel`, then `skymill submit` goes on where it stopped"
+        )
     if not any(job.pool == DRIVER for job, _ in there):
         lines.append(
             "  the driver's job is gone: `skymill cancel`, then `skymill submit` goes on where it stopped"

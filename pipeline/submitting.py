@@ -47,7 +47,7 @@ def submit(args: argparse.Namespace) -> int:
     submission = hand_in(order, only_print=args.only_print, files={RUN_COPY: copy_of(run_file)})
     if not args.only_print:
         for line in [
-            *_done_lines(submission, order, shlex.join([args.run_file, *args.words])),
+            *done_lines(submission, order, shlex.join([args.run_file, *args.words])),
             *notes_of(run_file, site),
         ]:
             print(line)
@@ -74,7 +74,7 @@ def resubmit(run_file: RunFile, *, verb: str, path: str, words: Sequence[str] = 
     order = replace(order_of(run_file, before.site, nodes=1, verb=verb), nodes=before.nodes)
     hand_over_database(run_file, before.site)
     submission = hand_in(order, only_print=False, files={RUN_COPY: copy_of(run_file)})
-    for line in _done_lines(submission, order, shlex.join([path, *words])):
+    for line in done_lines(submission, order, shlex.join([path, *words])):
         print(line)
 
 
@@ -200,7 +200,8 @@ def _undone_on_failure(submission: Submission, batch: Batch) -> Iterator[None]:
         raise
 
 
-def _done_lines(submission: Submission, order: Order, path: str) -> list[str]:
+def done_lines(submission: Submission, order: Order, path: str) -> list[str]:
+    """Return what is said once a run is submitted; `path` names it in the commands to go on with."""
     listed = [
         f"  {job.pool:<10} job {job.id}" + (f", {job.count} at a time" if job.pool != DRIVER else "")
         for job in submission.jobs

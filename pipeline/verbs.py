@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
     """Do what is left of a run; with ``--site`` its workers are jobs of that site."""
     if args.site:
         args.words = [*args.words, *site_words(args.site, args.nodes)]
-    with _mill(_read(args)) as mill:
+    with open_mill(_read(args)) as mill:
         _finish(mill, flow.turn(mill))
     return 0
 
@@ -47,7 +47,7 @@ def plan(args: argparse.Namespace) -> int:
     """
     if args.objects is not None or args.site or not args.run_file:
         return int(find("pipeline.capacity:plan")(args))
-    with _mill(_read(args)) as mill:
+    with open_mill(_read(args)) as mill:
         check(mill.run_file)
         needs = flow.needs(mill, flow.plan(mill))
         mill.view.say(price_list(mill.run_file, needs))
@@ -61,7 +61,7 @@ def retry(args: argparse.Namespace) -> int:
     if VARIABLE not in os.environ and Submission.of(run_file.folder).order:
         find("pipeline.submitting:resubmit")(run_file, verb="retry", path=args.run_file, words=args.words)
         return 0
-    with _mill(run_file) as mill:
+    with open_mill(run_file) as mill:
         _forget_failures(mill)
         _finish(mill, flow.turn(mill))
     return 0
@@ -85,7 +85,7 @@ def _forget_failures(mill: Mill) -> None:
 
 def verify(args: argparse.Namespace) -> int:
     """Re-read and re-hash every product; with ``--repair`` make again what is damaged."""
-    with _mill(_read(args)) as mill:
+    with open_mill(_read(args)) as mill:
         damaged = find("pipeline.verify:damaged_units")(mill)
         count = sum(len(products) for products in damaged.values())
         if not damaged:
@@ -108,7 +108,7 @@ def report(args: argparse.Namespace) -> int:
     """Write the report of a run again; what there is so far, while another driver works on it."""
     run_file = _read(args)
     try:
-        with _mill(run_file) as mill:
+        with open_mill(run_file) as mill:
             mill.ledger.reset("report", [flow.REPORT])
             _finish(mill, flow.turn(mill))
     except Busy as busy:
@@ -132,7 +132,8 @@ def _read(args: argparse.Namespace) -> RunFile:
 
 
 @contextlib.contextmanager
-def _mill(run_file: RunFile) -> Iterator[Mill]:
+def open_mill(run_file: RunFile) -> Iterator[Mill]:
+    """Open a run, and keep it to this driver."""
     refuse_submitted(run_file)
     flow.make_folder(run_file)
     log = run_file.folder / "logs" / "driver.log"

@@ -1,8 +1,11 @@
 """Import what is large without Python's collector walking over all of it again and again."""
 
+import atexit
 import contextlib
 import gc
 from collections.abc import Iterator
+
+atexit.register(gc.unfreeze)  # else extension modules say at the end that their types were leaked
 
 
 @contextlib.contextmanager

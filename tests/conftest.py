@@ -69,3 +69,8 @@ def _execute(dsn: str, text: str, *names: str) -> None:
         connection.autocommit = True
         with connection.cursor() as cursor:
             cursor.execute(sql.SQL(text).format(*map(sql.Identifier, names)))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the runs on Slurm: they wait more than they work."""
+    items.sort(key=lambda item: "slurm" not in item.path.parts)

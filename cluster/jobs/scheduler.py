@@ -1,6 +1,7 @@
 """The Dask scheduler of a submission: ``python -m cluster.jobs.scheduler FOLDER INTERFACE``."""
 
 import asyncio
+import logging
 import signal
 import sys
 import time
@@ -34,5 +35,6 @@ async def serve(submission: Submission, interface: str) -> None:
 
 
 if __name__ == "__main__":
+    logging.getLogger("distributed").setLevel(logging.ERROR)
     dask.config.set({"distributed.scheduler.allowed-failures": ALLOWED_FAILURES, **SETTINGS})
     asyncio.run(serve(Submission(Path(sys.argv[1])), sys.argv[2]))

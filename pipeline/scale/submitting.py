@@ -6,7 +6,7 @@ from typing import Protocol
 
 from pipeline.submission_checks import counts_of, faults_of, notes_of, raise_all
 from pipeline.submitting import RUN_COPY, copy_of, hand_in, hand_over_database, order_of
-from pipeline.submitting import _done_lines as done_lines
+from pipeline.submitting import done_lines as done_lines
 from schemas.config import RunFile
 from schemas.errors import SiteError, SkymillError
 from schemas.sitefile import load_site

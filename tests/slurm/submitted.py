@@ -53,10 +53,10 @@ checkpoint_s = 1
 requests_per_second = {rate}
 connections = 4
 queries_per_minute = 6000
-[database]
-directory = "{folder}/postgres"
 [catalogue]
 name = "mill"
+[database]
+directory = "{folder}/postgres"
 '''
 BLOCKS = 20
 
