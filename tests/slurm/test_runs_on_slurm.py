@@ -99,7 +99,6 @@ GUIDE_SAYS = {
     "logs": "",
     "cancel": "cancelled",
     "catalog": "100",
-    "db": "",
     "retry": "submitted to lab",
     "run": "nothing to do",
 }
