@@ -26,6 +26,7 @@ async def serve(submission: Submission, interface: str) -> None:
     scheduler = await Scheduler(interface=interface or None, port=0, dashboard_address=":0")
     write_json(submission.scheduler_file, scheduler.identity())
     await told.wait()
+    logging.disable()  # of each connection that ends with it, Dask would print a traceback
     if (read_json(submission.scheduler_file) or {}).get("id") == scheduler.id:
         submission.scheduler_file.unlink(missing_ok=True)
     deadline = time.monotonic() + LAST_S
