@@ -117,7 +117,8 @@ class DaskSession:
         self._present("")
 
     def watch(self, stage: str = "") -> Watch:
-        """Return the watch for workers of a stage."""
+        """Return the watch for workers of a stage, or for any where they are not pooled."""
+        stage = stage if self._pooled else ""
         if stage not in self._watches:
             self._watches[stage] = self._watch(no_worker_for(stage))
         return self._watches[stage]

@@ -109,7 +109,7 @@ def test_a_second_submission_is_refused_while_the_first_is_there(
     assert submit(lab) == 0
     assert submit(lab) == 9
     err = capsys.readouterr().err
-    assert "run demo is submitted already, to lab: jobs 101, 102" in err and "skymill cancel" in err
+    assert "run demo is submitted to lab, as jobs 101, 102" in err and "skymill cancel" in err
     assert jobs(lab) == ["101", "102"] and len(submission(lab).jobs) == 2
 
 
