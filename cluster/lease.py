@@ -202,24 +202,25 @@ def standing(path: Path) -> LeaseStanding:
     """Return who holds the lease at `path`, and whether that is still so, by the file system's own clock."""
     try:
         entry = _read(path)
-        age_s = _now(path) - path.stat().st_mtime
+        age_s = file_age_s(path)
     except FileNotFoundError:
         return LeaseStanding("", "", live=False, age_s=float("inf"))
     live = entry.state not in _FREE and age_s < entry.expires_s
-    return LeaseStanding(entry.holder, entry.nonce, live=live, age_s=max(0.0, age_s))
+    return LeaseStanding(entry.holder, entry.nonce, live=live, age_s=age_s)
 
 
-def _now(path: Path) -> float:
-    """Return the time [s] as the file system of `path` tells it."""
+def file_age_s(path: Path) -> float:
+    """Return how long ago [s] a file was written, by its file system's own clock."""
     probe = path.with_name(f".clock.{os.uname().nodename}.{os.getpid()}.{threading.get_ident()}")
     try:
         probe.write_bytes(b"")
-        return probe.stat().st_mtime
+        now = probe.stat().st_mtime
     except PermissionError:
-        return time.time()
+        now = time.time()
     finally:
         with contextlib.suppress(OSError):
             probe.unlink()
+    return max(0.0, now - path.stat().st_mtime)
 
 
 def _read(path: Path) -> _Entry:

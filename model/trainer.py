@@ -5,10 +5,8 @@ event, each with its ``time``) and ``result-RANK.json``, or ``error-RANK.json`` 
 and exit code 1. Exit code 74 (``EX_IOERR`` of sysexits.h) says that not even the error could be written.
 """
 
-import ctypes
 import json
 import os
-import signal
 import sys
 import time
 import traceback
@@ -21,9 +19,8 @@ from model.jobs import TrainingJob, generation_folder, read_task
 from model.threads import import_with_tensorflow
 from schemas.disk import FULL
 from schemas.errors import ModelError, SkymillError, StoreError, WorkerError
+from schemas.parents import die_with_parent
 from schemas.records import Place
-
-_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
@@ -62,13 +59,6 @@ class Papers:
 def papers_of(job: TrainingJob, place: Place) -> Papers:
     """Return the files of the member at `place`."""
     return Papers(generation_folder(job.checkpoint, place.generation), place.rank)
-
-
-def die_with_parent(parent: int) -> None:
-    """Ask the kernel to kill this process when the thread that started it ends (Linux)."""
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it ended before the request was made
-        os._exit(1)
 
 
 def do_job(job: TrainingJob, place: Place) -> int:

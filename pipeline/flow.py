@@ -52,6 +52,21 @@ def make_folder(run_file: RunFile) -> None:
 
 def turn(mill: Mill) -> ReportFacts:
     """Do what is left of a run, stage by stage, and return what there is to say of it."""
+    trail, blocks = begin(mill)
+    trail.fetch = fetch(mill, blocks)
+    trained_on = trail.rows[mill.run_file.training.sample]
+    trail.search = search(mill, trained_on, trail.fetch)
+    trail.train = train(mill, trained_on, trail.fetch, trail.search)
+    trail.infer = infer(mill, blocks, trail)
+    trail.publish = publish(mill, trail)
+    facts = facts_of(mill, trail)
+    report(mill, trail, facts)
+    mill.clean()
+    return facts
+
+
+def begin(mill: Mill) -> tuple[Trail, list[Unit]]:
+    """Plan a run, pull its samples and fix their rows; return what that came to, and the blocks to be fetched."""
     check(mill.run_file)
     mill.ledger.drop_samples(mill.run_file.samples)
     check_products(mill)
@@ -67,16 +82,7 @@ def turn(mill: Mill) -> ReportFacts:
         for sample in mill.run_file.samples
         for unit in units.fetch_units(mill.run_file, sample, trail.rows[sample])
     ]
-    trail.fetch = fetch(mill, blocks)
-    trained_on = trail.rows[mill.run_file.training.sample]
-    trail.search = search(mill, trained_on, trail.fetch)
-    trail.train = train(mill, trained_on, trail.fetch, trail.search)
-    trail.infer = infer(mill, blocks, trail)
-    trail.publish = publish(mill, trail)
-    facts = facts_of(mill, trail)
-    report(mill, trail, facts)
-    mill.clean()
-    return facts
+    return trail, blocks
 
 
 def needs(mill: Mill, planned: dict[str, Receipt]) -> Needs:

@@ -35,6 +35,9 @@ class Mill:
     A finished run needs neither server nor workers to find that nothing is left to do.
     """
 
+    workers = "cluster.session:DaskSession"
+    """What the workers are, by name: Dask is loaded when the first task needs one."""
+
     def __init__(self, run_file: RunFile, *, dsn: str, ledger: Ledger, view: View) -> None:
         self.run_file = run_file
         self.dsn = dsn
@@ -75,7 +78,7 @@ class Mill:
     def session(self) -> "DaskSession":
         """The workers; they, and Dask with them, are loaded when the first task needs one."""
         if self._session is None:
-            session: DaskSession = find("cluster.session:DaskSession")(
+            session: DaskSession = find(self.workers)(
                 self.run_file.cluster,
                 scratch=self.run_file.scratch_folder,
                 logs=self.folder / "logs",

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from pipeline.database import embedded_folder
 from pipeline.estimate import LIBRARIES_GIB, memory_needed_gib
-from pipeline.stores import launcher
 from schemas.config import RunFile
+from schemas.disk import filesystem_of
 from schemas.errors import SiteError, SkymillError
 from schemas.site import POOL_STAGES, Pool, Site
 
@@ -121,7 +121,7 @@ def why_local(place: Path, prefixes: tuple[str, ...]) -> str:
         for prefix in prefixes:
             if path.is_relative_to(os.path.expandvars(prefix)):
                 return f"node_local has {prefix}"
-        if launcher.filesystem_of(path) in MEMORY_FILESYSTEMS:
+        if filesystem_of(path) in MEMORY_FILESYSTEMS:
             return "it is in memory"
     return ""
 

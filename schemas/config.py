@@ -13,9 +13,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
-SCHEMA = 1
-"""Version of the run file's layout; raised when a key changes its meaning."""
-
 
 def _expand(value: str) -> str:
     expanded = os.path.expandvars(str(Path(value).expanduser()) if value.startswith("~") else value)

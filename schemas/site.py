@@ -14,9 +14,6 @@ from pydantic import AfterValidator, Field, model_validator
 
 from schemas.config import Name, Section
 
-SITE_SCHEMA = 1
-"""Version of the site file's layout; raised when a key changes its meaning."""
-
 Kind = Literal["local", "address", "slurm", "pbs", "sge", "lsf", "htcondor"]
 KINDS: tuple[str, ...] = get_args(Kind)
 PoolStage = Literal["pull", "fetch", "train", "infer"]

@@ -18,8 +18,7 @@ from pipeline.stores.postgres import connect
 
 # A shell that starts the tests in the background makes them deaf to Ctrl-C, and with them all they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-# The machines are shared: no test is timed, and examples are few.
-settings.register_profile("skymill", deadline=None, max_examples=60)
+settings.register_profile("skymill", deadline=None)  # the machines are shared: no test is timed
 settings.load_profile("skymill")
 
 gc.disable()  # until all is imported: looking for garbage among what stays is a tenth of the time that takes

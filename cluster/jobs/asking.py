@@ -11,6 +11,8 @@ from cluster.sites.batch import Job
 from cluster.submission import Order, Submission
 from schemas.site import Site, words_of
 
+MEMORY_SHARE = 0.95
+"""Of a job's memory, its worker may use so much: the rest is its nanny's."""
 DRIVER = "driver"
 """The name of the driver's job, among those of the pools."""
 

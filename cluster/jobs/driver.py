@@ -157,8 +157,10 @@ class Driver:
 
     def _conclude(self, end: End | None) -> int:
         if self._lease.lost.is_set():
-            say(f"the lease is lost: {self._lease.why_lost}; everything was ended")
-            return 0 if self._lease.is_claimed else self.leave()
+            claimed = self._lease.is_claimed
+            why = "a newer driver has claimed it" if claimed else self._lease.why_lost
+            say(f"the lease is lost: {why}; everything was ended")
+            return 0 if claimed else self.leave()
         if end is not None:
             say(f"{end.state}: {end.words or 'all is well'}")
             self._dismiss()

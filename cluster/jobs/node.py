@@ -17,6 +17,7 @@ from typing import Any
 import psutil  # type: ignore[import-untyped]
 
 from cluster.rooms import HOME, ROOMS, check_rooms
+from schemas.disk import filesystem_of
 from schemas.errors import SkymillError
 
 GIB, MIB = 2**30, 2**20
@@ -172,11 +173,8 @@ def file_system(path: Path) -> dict[str, Any]:
     path = path.absolute()
     while not path.exists() and path != path.parent:
         path = path.parent
-    mounts = [line.split()[1:3] for line in _text(Path("/proc/mounts")).splitlines()]
-    above = [(where, kind) for where, kind in mounts if path.resolve().is_relative_to(where)]
-    kind = max(above, key=lambda mount: len(mount[0]), default=("", "?"))[1]
     room = os.statvfs(path)
-    return {"kind": kind, "free_gib": room.f_bavail * room.f_frsize / GIB}
+    return {"kind": filesystem_of(path.resolve()) or "?", "free_gib": room.f_bavail * room.f_frsize / GIB}
 
 
 def try_scratch(folder: Path) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from distributed import Nanny, rpc
 from distributed.comm import connect
 from distributed.core import Status
 
-from cluster.jobs.asking import interface_of
+from cluster.jobs.asking import MEMORY_SHARE, interface_of
 from cluster.jobs.departure import Departure, Life
 from cluster.jobs.times import say
 from cluster.jobs.worker import Bench
@@ -20,8 +20,6 @@ LOOK_S = 1.0
 """How often [s] it looks whether the submission has ended."""
 START_S = 120.0
 """A worker process may take so long [s] to begin: its packages may come from a slow shared disk."""
-SHARE = 0.95
-"""Of the job's memory, a worker may use so much: the rest is the nanny's."""
 PLENTY = 1e9
 
 
@@ -70,7 +68,7 @@ async def _nanny(bench: Bench, address: str, number: int) -> Nanny:
         address,
         name=f"{bench.name}-{number}",
         nthreads=bench.pool.threads,
-        memory_limit=int(SHARE * bench.pool.memory_gib * 2**30),
+        memory_limit=int(MEMORY_SHARE * bench.pool.memory_gib * 2**30),
         local_directory=str(bench.scratch),
         resources={**stages, "memory_gib": bench.pool.memory_gib},
         interface=interface_of(bench.site) or None,

@@ -3,20 +3,21 @@
 import contextlib
 import ctypes
 import os
-import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import psutil  # type: ignore[import-untyped]
 
-_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
-_LIBC = ctypes.CDLL(None)  # loaded here: nothing may be imported between fork and exec
+from schemas.parents import die_with_parent
+
+_PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 
 
 def adopt_orphans() -> None:
     """Become the parent of all descendants whose own parent dies, so that none can slip away."""
-    _LIBC.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def start(
@@ -42,20 +43,13 @@ def start(
     OSError
         If it cannot be started.
     """
-    parent = os.getpid()
-
-    def tie_to_parent() -> None:
-        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:  # it died before the tie was made
-            os._exit(1)
-
     return subprocess.Popen(
         command,
         cwd=folder,
         env=dict(environment),
         stdin=subprocess.DEVNULL,
         stderr=subprocess.PIPE if heard else None,
-        preexec_fn=tie_to_parent,
+        preexec_fn=partial(die_with_parent, os.getpid()),
         start_new_session=True,
     )
 

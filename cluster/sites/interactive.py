@@ -17,7 +17,7 @@ from distributed import Scheduler
 from distributed.deploy import Cluster as DaskCluster
 from distributed.deploy.spec import ProcessInterface, SpecCluster
 
-from cluster.jobs.asking import python_of
+from cluster.jobs.asking import MEMORY_SHARE, python_of
 from cluster.joining import local_cluster
 from cluster.session import SETTINGS
 from cluster.sites.batch import Batch, Job, batch_of
@@ -30,8 +30,6 @@ ONCE = {"slurm": ("--no-requeue",), "pbs": ("-r n",), "sge": ("-r n",), "lsf": (
 """Directives of a job that is not started again: another one takes its place, under another name."""
 LOST_S = 5
 """A worker that is gone for so long [s] counts as lost, and its job is replaced."""
-USABLE = 0.95
-"""Share of a job's memory that its worker takes; the rest is its nanny's."""
 
 logger = logging.getLogger(__name__)
 
@@ -172,7 +170,7 @@ def worker_command(scheduler: str, name: str, *, site: Site, pool: Pool, scratch
             *environment,
             shlex.join(python_of(site)),
             f"-m distributed.cli.dask_worker {scheduler} --name {name} --nthreads {pool.threads}",
-            f"--memory-limit {USABLE * pool.memory_gib:g}GiB --nanny --no-dashboard --death-timeout 60",
+            f"--memory-limit {MEMORY_SHARE * pool.memory_gib:g}GiB --nanny --no-dashboard --death-timeout 60",
             *([f"--interface {site.interface}"] if site.interface else []),
             f'--local-directory "{site.scratch}"'
             if site.scratch

@@ -8,7 +8,6 @@ A job that hands in another job has its own keeper start that one: it must not e
 """
 
 import contextlib
-import ctypes
 import json
 import os
 import shutil
@@ -16,8 +15,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
@@ -25,6 +24,7 @@ import psutil  # type: ignore[import-untyped]
 
 from cluster.jobs.processes import adopt_orphans, kill_descendants
 from cluster.sites.batch import AGAIN
+from schemas.parents import die_with_parent
 
 GRACE_S = 30.0
 """How long [s] an element may take to end when it is told to."""
@@ -35,8 +35,6 @@ ANSWER_S = 30.0
 KEEPER = "SKYMILL_KEEPER"
 """Names, in the environment of a job, the folder in which its keeper is asked to start another one."""
 
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
-_LIBC = ctypes.CDLL(None)  # loaded here: nothing may be imported between fork and exec
 _HANDED_ON = (signal.SIGTERM, signal.SIGUSR2)
 _PAUSE_S = 1.0
 _LONGEST_PAUSE_S = 60.0
@@ -124,7 +122,7 @@ class _Element:
                 stderr=subprocess.STDOUT,
                 env=self._environment,
                 start_new_session=True,
-                preexec_fn=_tie_to(os.getpid()),
+                preexec_fn=partial(die_with_parent, os.getpid()),
             )
         began = time.monotonic()
         warned, ended = False, None
@@ -161,7 +159,7 @@ def _keep(ticket: Ticket) -> None:
     for index in range(ticket.count):
         if not (pid := os.fork()):
             try:
-                _tie_to(keeper)()
+                die_with_parent(keeper)
                 _Element(ticket, job, index).keep()
             finally:
                 os._exit(0)
@@ -202,17 +200,6 @@ def _start_others(folder: Path) -> None:
 def command(ticket: Ticket) -> list[str]:
     """Return the command that starts a keeper."""
     return [sys.executable, "-P", "-m", "cluster.sites.keeper", ticket.text]
-
-
-def _tie_to(parent: int) -> Callable[[], None]:
-    """Return what a child does to be killed as soon as its parent is gone."""
-
-    def tie() -> None:
-        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:  # it died before the tie was made
-            os._exit(1)
-
-    return tie
 
 
 def main() -> None:

@@ -1,12 +1,12 @@
 """Run a sandbox as a child process that ends with its parent."""
 
-import ctypes
 import os
 import select
 import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -14,11 +14,10 @@ from typing import Self
 from pipeline.sandbox.main import to_arguments
 from pipeline.sandbox.options import READY_LINE, SandboxOptions
 from schemas.errors import SourceError
+from schemas.parents import die_with_parent
 
 _READY_WITHIN_S = 60.0
 _STOP_WITHIN_S = 5.0
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
-_LIBC = ctypes.CDLL(None)  # loaded here: nothing may be imported between fork and exec
 
 
 class SandboxProcess:
@@ -85,13 +84,6 @@ def start(options: SandboxOptions, log_path: Path) -> SandboxProcess:
     # One thread a matrix product: two drawing threads already fill the small machines this is made for.
     environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "PYTHONSAFEPATH": "1"}
     log_path.parent.mkdir(parents=True, exist_ok=True)
-    parent = os.getpid()
-
-    def tie_to_parent() -> None:
-        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != parent:  # it died before the tie was made
-            os._exit(1)
-
     with log_path.open("ab") as log:
         process = subprocess.Popen(
             command,
@@ -99,7 +91,7 @@ def start(options: SandboxOptions, log_path: Path) -> SandboxProcess:
             stdout=subprocess.PIPE,
             stderr=log,
             env=environment,
-            preexec_fn=tie_to_parent,
+            preexec_fn=partial(die_with_parent, os.getpid(), signal.SIGTERM),
             start_new_session=True,  # Ctrl-C is for the parent, which then stops this one in its own time
         )
     url = _await_url(process)

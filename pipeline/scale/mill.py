@@ -3,8 +3,6 @@
 from dataclasses import replace
 
 from cluster.desk import Manners
-from cluster.politeness import install
-from cluster.workers import WorkerLog
 from pipeline.mill import Mill
 from pipeline.scale.workers import LimitedSession
 
@@ -12,7 +10,7 @@ from pipeline.scale.workers import LimitedSession
 class ScaleMill(Mill):
     """A mill whose workers can be told to rest."""
 
-    _limited: LimitedSession | None = None
+    workers = "pipeline.scale.workers:LimitedSession"
 
     def __enter__(self) -> "ScaleMill":
         return self
@@ -20,18 +18,9 @@ class ScaleMill(Mill):
     @property
     def session(self) -> LimitedSession:
         """The workers; they are started when they are needed first."""
-        if self._limited is None:
-            limited = LimitedSession(
-                self.run_file.cluster,
-                scratch=self.run_file.scratch_folder,
-                logs=self.folder / "logs",
-                say=self.view.say,
-            )
-            self._resources.enter_context(limited)
-            limited.client.register_plugin(WorkerLog(str(self.folder / "logs")))
-            install(limited.client)
-            self._limited = limited
-        return self._limited
+        found = super().session
+        assert isinstance(found, LimitedSession)
+        return found
 
     def manners(self) -> Manners:
         """Return what all workers together may ask of the server, shared by those that take part.

@@ -8,7 +8,6 @@ from typing import Any
 
 from cluster.work import find
 from pipeline import flow, training, units
-from pipeline.checks import check, check_products
 from pipeline.forecast import epochs_of
 from pipeline.mill import Mill
 from pipeline.progress import last_generation, read_events
@@ -45,21 +44,7 @@ class Prepared:
 
 def prepare(mill: Mill, stages: Sequence[str]) -> Prepared:
     """Bring a run to where the stages can be measured, by its usual flow."""
-    check(mill.run_file)
-    mill.ledger.drop_samples(mill.run_file.samples)
-    check_products(mill)
-    mill.clean()
-    trail = flow.Trail()
-    trail.plan = flow.plan(mill)
-    if not flow.is_fetched(mill):
-        flow.needs(mill, trail.plan).check(mill.run_file)
-    trail.pull = flow.pull(mill, trail.plan)
-    trail.rows = flow.fix_rows(mill, trail.pull)
-    blocks = [
-        unit
-        for sample in mill.run_file.samples
-        for unit in units.fetch_units(mill.run_file, sample, trail.rows[sample])
-    ]
+    trail, blocks = flow.begin(mill)
     wanted = {before for stage in stages for before in (*BEFORE[stage], stage)}
     trail.fetch = flow.fetch(mill, blocks)
     if wanted & {"infer", "publish"}:

@@ -5,8 +5,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from pipeline.submission_checks import counts_of, faults_of, notes_of, raise_all
-from pipeline.submitting import RUN_COPY, copy_of, hand_in, hand_over_database, order_of
-from pipeline.submitting import done_lines as done_lines
+from pipeline.submitting import RUN_COPY, copy_of, done_lines, hand_in, hand_over_database, order_of
 from schemas.config import RunFile
 from schemas.errors import SiteError, SkymillError
 from schemas.sitefile import load_site
@@ -42,9 +41,7 @@ def submit(run_file: RunFile, site_name: str, wish: _Wish) -> int:
     order = replace(order, argv=(*order.argv, *wish.words))
     hand_over_database(run_file, site)
     submission = hand_in(order, only_print=False, files={RUN_COPY: copy_of(run_file)})
-    kept = shlex.quote(
-        str(submission.path / RUN_COPY)
-    )  # it names the run that is measured, not the user's own
+    kept = shlex.quote(str(submission.path / RUN_COPY))  # it names the run that is measured, not the user's
     for line in [*done_lines(submission, order, kept), *notes_of(run_file, site)]:
         print(line)
     print(f"  in the end {run_file.folder / 'scaling.html'} has the result")

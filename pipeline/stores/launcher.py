@@ -32,6 +32,7 @@ from pipeline.stores.postmaster import (
     see_log,
 )
 from pipeline.stores.takeover import read_note, take_over, write_note
+from schemas.disk import filesystem_of
 from schemas.errors import DatabaseError
 from schemas.statements import statement
 
@@ -252,13 +253,6 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def filesystem_of(path: Path) -> str:
-    """Return the kind of file system that `path` is on, or would be: ``ext4``, ``nfs4``, ``tmpfs``."""
-    mounts = [line.split()[1:3] for line in Path("/proc/mounts").read_text(encoding="utf-8").splitlines()]
-    above = [(where, kind) for where, kind in mounts if path.is_relative_to(where)]
-    return max(above, key=lambda mount: len(mount[0]), default=("", ""))[1]
 
 
 def _warn_of_network_filesystem(directory: Path) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from cluster.lease import VARIABLE, standing
+from cluster.lease import VARIABLE, file_age_s, standing
 from cluster.submission import VARIABLE as SUBMISSION
 from cluster.submission import Submission, read_json
 from schemas.errors import DatabaseDown, DatabaseError
@@ -133,23 +133,13 @@ def _was_released(note: Note) -> bool:
 
 
 def _wait(mark: Path, say: Callable[[str], None], host: str) -> None:
-    left = TAKEOVER_S - _age_s(mark)
+    left = TAKEOVER_S - file_age_s(mark)
     if left > 0:
         say(
             f"the database was in use on {host}, which has not given it up: waiting {left:.0f} s, "
             "in which a server that still runs there ends itself"
         )
         time.sleep(left)
-
-
-def _age_s(path: Path) -> float:
-    """Return the age of a file [s] by the file system's own clock."""
-    probe = path.with_name(f".clock.{os.uname().nodename}.{os.getpid()}")
-    probe.touch()
-    try:
-        return max(0.0, probe.stat().st_mtime - path.stat().st_mtime)
-    finally:
-        probe.unlink()
 
 
 def _lock(directory: Path) -> Path:

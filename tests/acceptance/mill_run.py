@@ -15,13 +15,7 @@ import psycopg2
 
 SKYMILL = str(Path(sys.executable).with_name("skymill"))
 
-RUN_FILE = '''
-schema = 1
-name = "mill"
-output = "{folder}/runs"
-[sandbox]
-latency_s = {latency_s}
-[samples.spectro]
+SPECTRO = '''[samples.spectro]
 sql = """
 SELECT specobjid, ra, dec, z, zErr FROM SpecObj
 WHERE class = 'GALAXY' AND zWarning = 0 AND z BETWEEN 0.01 AND 0.35
@@ -29,7 +23,17 @@ WHERE class = 'GALAXY' AND zWarning = 0 AND z BETWEEN 0.01 AND 0.35
 key = "specobjid"
 partition_by = "plate"
 rows_per_partition = 60
-limit = 240
+'''
+RUN_FILE = (
+    """
+schema = 1
+name = "mill"
+output = "{folder}/runs"
+[sandbox]
+latency_s = {latency_s}
+"""
+    + SPECTRO
+    + '''limit = 240
 [samples.targets]
 sql = """
 SELECT p.objID, p.ra, p.dec FROM Galaxy AS p LEFT JOIN SpecObj AS s ON s.bestObjID = p.objID
@@ -62,6 +66,7 @@ directory = "{folder}/postgres"
 [catalogue]
 name = "mill"
 '''
+)
 
 
 def wait_for(
@@ -126,7 +131,6 @@ class MillRun:
         done: int,
         going: bool = False,
         and_wait: bool = True,
-        words: tuple[str, ...] = (),
     ) -> str:
         """Call `kill` once `done` units of `stage` are done (begun, if 0), and return what was printed.
 
@@ -138,10 +142,8 @@ class MillRun:
             Kill in the run that an earlier call has left going, in place of a new one.
         and_wait : bool
             Wait for the end of the run; else leave it going.
-        words : tuple of str
-            Words of the command that a new run is started with.
         """
-        process = self._going if going and self._going else self.start(*words)
+        process = self._going if going and self._going else self.start()
         try:
             wait_for(lambda: self.units(stage, "done") >= done and self.under_way(stage), stage, process)
             kill(process)

@@ -79,7 +79,7 @@ def test_of_several_drivers_the_newest_works_and_the_others_end_all_that_is_thei
         second.send_signal(signal.SIGCONT)
         assert jobs.code(second, 5) == 0
         assert not is_alive(of_second)
-        assert "the lease is lost" in jobs.log(1)
+        assert "a newer driver" in jobs.log(1)
 
         end = jobs.submission.end
         assert (end.state, end.exit_code) == ("failed", 7)

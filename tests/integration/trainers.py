@@ -26,8 +26,8 @@ from PIL import Image
 from model.jobs import TrainingJob
 from model.launch import run_trainer
 from model.threads import import_with_tensorflow
-from model.trainer import die_with_parent
 from schemas.errors import ModelError
+from schemas.parents import die_with_parent
 from schemas.records import Place
 
 SHARED = Path(os.environ.get("SKYMILL_SHARED", Path(__file__).parents[3] / "shared"))

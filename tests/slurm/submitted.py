@@ -15,26 +15,21 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "acceptance"))
 sys.path.insert(0, str(Path(__file__).parent))
 
 from lab import HEAD, Lab
-from mill_run import MillRun, wait_for
+from mill_run import SPECTRO, MillRun, wait_for
 
 from cluster.submission import Submission
 from pipeline.stores import launcher
 
 ROOT = Path(__file__).parents[2]
 
-RUN_FILE = '''
+RUN_FILE = (
+    """
 schema = 1
 name = "mill"
 output = "{folder}/runs"
-[samples.spectro]
-sql = """
-SELECT specobjid, ra, dec, z, zErr FROM SpecObj
-WHERE class = 'GALAXY' AND zWarning = 0 AND z BETWEEN 0.01 AND 0.35
 """
-key = "specobjid"
-partition_by = "plate"
-rows_per_partition = 60
-limit = 100
+    + SPECTRO
+    + """limit = 100
 [images]
 pixels = 64
 [cube]
@@ -57,7 +52,8 @@ queries_per_minute = 6000
 name = "mill"
 [database]
 directory = "{folder}/postgres"
-'''
+"""
+)
 BLOCKS = 20
 
 SITE_FILE = """

@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 import requests
 from astropy.table import Table
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cluster.desk import Answer, Manners
@@ -43,7 +43,6 @@ def test_a_query_that_is_too_long_has_a_remedy_of_its_own():
     assert "max_query_chars" in trouble_in_text("exceeds the configured maxQueryStringLength value").remedy
 
 
-@settings(max_examples=50)  # 30 ms each to make
 @given(st.text(max_size=300))
 def test_no_text_whatever_breaks_the_judgement(text):
     assert isinstance(trouble_in_text(text), Trouble)
