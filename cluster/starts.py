@@ -55,6 +55,12 @@ class StartsPlugin(SchedulerPlugin):
         """Forget the counts of a client that left."""
         self._counts.pop(client, None)
 
+    def transition(self, key: Any, start: str, finish: str, *args: Any, **others: Any) -> None:
+        """Forget the start of a task that has ended well: if its result dies with the worker, it is not to blame."""
+        if start == "processing" and finish == "memory":
+            for counts in self._counts.values():
+                counts.pop(key, None)
+
     def _begin(self, driver: str, name: str) -> int:
         self._counts[driver][name] += 1
         return self._counts[driver][name]

@@ -16,11 +16,12 @@ from pathlib import Path
 
 import dask
 import pytest
-from distributed import LocalCluster
+from distributed import Future, LocalCluster
 
 from cluster import joining
+from cluster.flight import Flight
 from cluster.session import DaskSession
-from cluster.work import Task
+from cluster.work import Outcome, Task
 from schemas.config import Cluster
 from schemas.errors import WorkerError
 
@@ -103,6 +104,26 @@ def test_a_task_that_kills_its_worker_is_given_up_and_those_that_waited_there_ar
     assert isinstance(error, WorkerError) and "died 2 times" in error.message
     assert len(marks.read_text().split()) == 2
     assert [outcome.error for outcome in outcomes.values()] == [None] * 12
+
+
+def test_a_task_whose_result_dies_with_its_worker_is_not_blamed_for_that(
+    session: DaskSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    marks = tmp_path / "pids"
+    task = shell("done", f"echo $PPID >> {marks}", starts=1)
+
+    settle = Flight.settle
+
+    def after_a_death(flight: Flight, ended: list[Future]) -> list[Outcome]:
+        if ended and marks.read_text().count("\n") == 1:
+            os.kill(int(marks.read_text()), signal.SIGKILL)
+            time.sleep(1.0)
+        return settle(flight, ended)
+
+    monkeypatch.setattr(Flight, "settle", after_a_death)
+    (outcome,) = session.run([task])
+    assert outcome.error is None
+    assert len(set(marks.read_text().split())) == 2
 
 
 def fails_to_load() -> None:
