@@ -10,7 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +24,17 @@ VARIABLE = "SKYMILL_SUBMISSION"
 
 @dataclass(frozen=True)
 class Order:
-    """What was asked for: ``argv`` is the driver's command; ``nodes`` the number of jobs of each pool."""
+    """What was asked for: ``argv`` is the driver's command; ``nodes`` the number of jobs of each pool.
+
+    ``work`` has the function that a worker calls for each stage, by name.
+    """
 
     run: str
     argv: tuple[str, ...]
     folder: str
     site: Site
     nodes: Mapping[str, int]
+    work: Mapping[str, str] = field(default_factory=dict)
     code_version: str = ""
     at: float = 0.0
 

@@ -117,7 +117,7 @@ def pull(mill: Mill, planned: dict[str, Receipt]) -> dict[str, Receipt]:
         found: dict[str, Any] = find("pipeline.pulling:pull_arguments")(mill, unit=unit, staging=staging)
         return found
 
-    return mill.drive(wanted, "pipeline.stages.pull:pull_partition", arguments)
+    return mill.drive(wanted, units.WORK["pull"], arguments)
 
 
 def fix_rows(mill: Mill, pulled: dict[str, Receipt]) -> dict[str, Receipt]:
@@ -151,7 +151,7 @@ def fetch(mill: Mill, blocks: list[Unit]) -> dict[str, Receipt]:
             "staging": staging,
         }
 
-    fetched = mill.drive(blocks, "pipeline.stages.fetch:fetch_block", arguments)
+    fetched = mill.drive(blocks, units.WORK["fetch"], arguments)
     check_fetched(mill.ledger, fetched)
     return fetched
 
@@ -174,7 +174,7 @@ def infer(mill: Mill, blocks: list[Unit], trail: Trail) -> dict[str, Receipt]:
         }
 
     chosen = units.infer_units(run_file, blocks, trail.rows, trail.fetch, trained=trail.train)
-    return mill.drive(chosen, "pipeline.stages.infer:infer_block", arguments)
+    return mill.drive(chosen, units.WORK["infer"], arguments)
 
 
 def publish(mill: Mill, trail: Trail) -> dict[str, Receipt]:

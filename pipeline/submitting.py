@@ -27,6 +27,7 @@ from pipeline.stores.lock import locked
 from pipeline.stores.staging import disk_errors
 from pipeline.submission_checks import counts_of, faults_of, load_both, notes_of, raise_all
 from pipeline.submitted import make_way, name_of, refuse_submitted
+from pipeline.units import WORK
 from schemas.config import RunFile
 from schemas.errors import SiteError
 from schemas.runfile import load_run_file
@@ -137,6 +138,7 @@ def order_of(run_file: RunFile, site: Site, *, nodes: int, verb: str) -> Order:
         folder=str(Path.cwd()),
         site=site,
         nodes=counts_of(site, nodes),
+        work=WORK,
     )
 
 

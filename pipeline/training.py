@@ -23,8 +23,6 @@ from schemas.digests import digest_of
 from schemas.errors import Diverged, ModelError, PlanError, SkymillError
 from schemas.records import Receipt, Unit
 
-WORK = "pipeline.stages.train:train_member"
-
 
 def trials_of(run_file: RunFile) -> list[dict[str, Any]]:
     """Return the overrides of each trial of the run's search, drawn with its seed; none without a search.
@@ -117,7 +115,7 @@ def search(mill: Mill, rows: Receipt, fetched: Mapping[str, Receipt]) -> dict[st
             "trial": given[unit.key],
         }
 
-    done = mill.drive_groups(wanted, WORK, arguments, watch=_Watch(mill, home, given=given))
+    done = mill.drive_groups(wanted, units.WORK["train"], arguments, watch=_Watch(mill, home, given=given))
     clean(home)  # the numbers are in the ledger
     return done
 
@@ -137,7 +135,7 @@ def train(
         job = _job(mill, unit, home, rows, overrides=overrides, seed=unit.arguments["seed"])
         return {"job": job, "staging": staging, "final": str(mill.folder / "model" / unit.inputs[:16])}
 
-    done = mill.drive_groups(wanted, WORK, arguments, watch=_Watch(mill, home))
+    done = mill.drive_groups(wanted, units.WORK["train"], arguments, watch=_Watch(mill, home))
     for folder in _others(home, wanted):
         clean(folder)
     return done

@@ -10,6 +10,13 @@ from schemas.config import RunFile
 from schemas.digests import digest_of
 from schemas.records import Receipt, Unit, blocks_of
 
+WORK = {
+    "pull": "pipeline.stages.pull:pull_partition",
+    "fetch": "pipeline.stages.fetch:fetch_block",
+    "train": "pipeline.stages.train:train_member",
+    "infer": "pipeline.stages.infer:infer_block",
+}
+"""What a worker does with a unit of each stage: a function, by name."""
 NOT_LEARNT_FROM = ("ensemble", "checkpoint_s", "deadline_s", "tensorboard")
 """Keys of ``[training]`` that decide no weight; each member of an ensemble is a training of its own."""
 

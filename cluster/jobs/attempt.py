@@ -11,19 +11,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import IO, Self
-from urllib.parse import urlsplit
 
 from cluster import lease
 from cluster.jobs import processes
-from cluster.jobs.asking import interface_of
+from cluster.jobs.asking import address_of, interface_of
 from cluster.jobs.departure import Departure
 from cluster.jobs.times import say
-from cluster.submission import VARIABLE, Order, Submission, read_json
+from cluster.submission import VARIABLE, Order, Submission
+from schemas.errors import WorkerError
 from schemas.runfile import PREFIX, RESERVED
 
 TICK_S = 0.1
-SCHEDULER_S = 60.0
-"""The Dask scheduler has so long [s] to begin."""
 SCHEDULER_END_S = 6.0
 MOST_LINES, MOST_LETTERS = 20, 4000
 
@@ -32,11 +30,11 @@ MOST_LINES, MOST_LETTERS = 20, 4000
 class Ended:
     """How an attempt ended.
 
-    ``code`` is the command's, None if it was not started; ``words`` are its last lines on stderr; ``lost`` says that
-    the Dask scheduler had died; ``seconds`` is how long it took.
+    ``code`` is the command's; ``words`` are its last lines on stderr; ``lost`` says that the Dask scheduler had died,
+    or had not begun when the command would wait no more; ``seconds`` is how long it took.
     """
 
-    code: int | None
+    code: int
     words: str = ""
     lost: bool = False
     seconds: float = 0.0
@@ -90,27 +88,12 @@ class Attempt:
         processes.end(self._scheduler, processes.countdown(SCHEDULER_END_S))
 
     def run(self) -> Ended:
-        """Start the command once the Dask scheduler listens, and wait until it has ended."""
-        address = self._address()
-        if not address:
-            return Ended(None, lost=not self._stop(), seconds=time.monotonic() - self._begun_s)
-        say(f"the Dask scheduler is at {address}; starting: {' '.join(self._order.argv)[:500]}")
-        return self._command(address)
-
-    def _address(self) -> str:
-        """Return where the Dask scheduler listens; nothing if it ends, or is to end, before it does."""
-        deadline = time.monotonic() + SCHEDULER_S
-        while self._scheduler.poll() is None and not self._stop() and time.monotonic() < deadline:
-            if found := read_json(self._file):
-                return str(found["address"])
-            time.sleep(TICK_S)
-        return ""
-
-    def _command(self, address: str) -> Ended:
+        """Start the command, which waits for the Dask scheduler when it needs it, and wait until it has ended."""
+        say(f"starting: {' '.join(self._order.argv)[:500]}")
         try:
             child = processes.start(
                 self._order.argv,
-                environment={**_plain_environment(), **self._environment(address)},
+                environment={**_plain_environment(), **self._environment()},
                 folder=self._order.folder,
                 heard=True,
             )
@@ -122,6 +105,7 @@ class Attempt:
             lost = self._watch(child)
         finally:
             code = processes.end(child, processes.countdown(0.0))
+        lost |= code == WorkerError.exit_code and not self._file.exists()
         return Ended(code, echo.words(), lost, time.monotonic() - self._begun_s)
 
     def _watch(self, child: "subprocess.Popen[bytes]") -> bool:
@@ -141,7 +125,8 @@ class Attempt:
                     child.wait(TICK_S)
         return lost_s is not None or (self._scheduler.poll() is not None and not self._stop())
 
-    def _environment(self, address: str) -> Mapping[str, str]:
+    def _environment(self) -> Mapping[str, str]:
+        host = address_of(interface_of(self._order.site))
         pools = [self._order.site.pools[name] for name, count in self._order.nodes.items() if count]
         return {
             VARIABLE: str(self._submission.path),
@@ -149,7 +134,7 @@ class Attempt:
             "SKYMILL_CLUSTER__ADDRESS": str(self._file),
             "SKYMILL_CLUSTER__POOLED": "true",
             "SKYMILL_CLUSTER__MEMORY_GIB": str(min((pool.memory_gib for pool in pools), default=4.0)),
-            "SKYMILL_SANDBOX__HOST": urlsplit(address).hostname or "",
+            **({"SKYMILL_SANDBOX__HOST": host} if host else {}),
         }
 
 

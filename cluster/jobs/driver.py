@@ -7,7 +7,6 @@ before its walltime, in such a way that the batch scheduler starts it once more.
 
 import contextlib
 import os
-import socket
 import sys
 import threading
 import time
@@ -16,6 +15,7 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped]
 
 from cluster.jobs import processes
+from cluster.jobs.asking import address_of
 from cluster.jobs.attempt import Attempt
 from cluster.jobs.departure import Departure
 from cluster.jobs.times import Times, say
@@ -75,7 +75,7 @@ class Driver:
         if not self._lease.take(lambda: not self._stop()):
             if not self._stop():
                 say("a newer driver works on this submission: this one ends")
-            return self.leave() if self.departure.why and not self._ended else 0
+            return self.leave() if self.departure.why and self._submission.end is None else 0
         say(f"driver of {self._order.run}: process {os.getpid()} on {os.uname().nodename} has the lease")
         threading.Thread(target=self._fence, name="fence", daemon=True).start()
         until_s = self.departure.leave_s - LAST_TOP_UP_S
@@ -165,7 +165,7 @@ class Driver:
             say(f"{end.state}: {end.words or 'all is well'}")
             self._dismiss()
             return end.exit_code
-        return 0 if self._ended else self.leave()
+        return 0 if self._submission.end is not None else self.leave()
 
     def _dismiss(self) -> None:
         """End the workers' jobs that still wait, or are held; those at work leave by themselves."""
@@ -191,10 +191,9 @@ class Driver:
 
 def interface_fault(name: str) -> str:
     """Say what is wrong with the name of a network interface of this machine; nothing if it is right."""
-    found = psutil.net_if_addrs()
-    if not name or any(address.family == socket.AF_INET for address in found.get(name, ())):
+    if not name or address_of(name):
         return ""
-    usable = [one for one, addresses in found.items() if any(a.family == socket.AF_INET for a in addresses)]
+    usable = filter(address_of, psutil.net_if_addrs())
     return (
         f"this node ({os.uname().nodename}) has no network interface {name!r} with an IPv4 address; it has: "
         f"{', '.join(sorted(usable))}\n  remedy: set `interface` in the site file to the one that all nodes share"

@@ -9,14 +9,17 @@ import contextlib
 import logging
 import signal
 import time
+from collections.abc import Sequence
 from types import FrameType
 from typing import Any
 
+import click
 from distributed import Worker
 from distributed.core import Status
 
 from cluster import starts
 from cluster.jobs.departure import SIGNALS
+from cluster.work import find
 
 POLL_S = 0.05
 FETCH_S = 5.0
@@ -102,8 +105,15 @@ class Leaving:
         return False
 
 
-def dask_setup(worker: Worker) -> None:
-    """Let the worker be asked to leave; signals to all of its job are its nanny's to understand."""
+@click.command()
+@click.argument("work", nargs=-1)
+def dask_setup(worker: Worker, work: Sequence[str]) -> None:
+    """Load what the worker will do before it joins, and let it be asked to leave.
+
+    Signals to all of its job are its nanny's to understand.
+    """
+    for name in work:
+        find(name)
     worker.handlers["skymill_leave"] = Leaving(worker).ask
     for number in SIGNALS:
         signal.signal(number, _leave_it_to_the_nanny)  # a handler, not SIG_IGN: what tasks start is not deaf

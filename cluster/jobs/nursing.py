@@ -74,6 +74,7 @@ async def _nanny(bench: Bench, address: str, number: int) -> Nanny:
         interface=interface_of(bench.site) or None,
         death_timeout=START_S,
         preload=["cluster.jobs.leaving"],
+        preload_argv=bench.work,
     )
 
 

@@ -31,7 +31,7 @@ def verdict(ended: Ended) -> End | None:
     if code == 0:
         return End("done", at=time.time())
     gone = code == WORKERS and "scheduler" in ended.words and "is gone" in ended.words
-    if code is None or code < 0 or ended.lost or gone or code in (*TEMPORARY, *STOPPED):
+    if code < 0 or ended.lost or gone or code in (*TEMPORARY, *STOPPED):
         return None
     return End("failed", code, ended.words, time.time())
 
@@ -71,11 +71,9 @@ def what(ended: Ended) -> str:
 
     Examples
     --------
-    >>> what(Ended(-9)), what(Ended(75)), what(Ended(None))
-    ('its command was killed by SIGKILL', 'its command ended with code 75', 'the Dask scheduler did not start')
+    >>> what(Ended(-9)), what(Ended(75))
+    ('its command was killed by SIGKILL', 'its command ended with code 75')
     """
-    if ended.code is None:
-        return "the Dask scheduler did not start"
     if ended.code < 0:
         return f"its command was killed by {signal.Signals(-ended.code).name}"
     return f"its command ended with code {ended.code}"

@@ -30,13 +30,17 @@ STAGGER = 0.2
 
 @dataclass(frozen=True)
 class Bench:
-    """Where a worker works: what its job has, and what it is for; a ``lifetime_s`` of zero is as long as the job."""
+    """Where a worker works: what its job has, and what it is for.
+
+    ``work`` are the functions that it will call, by name; a ``lifetime_s`` of zero is as long as the job.
+    """
 
     submission: Submission
     site: Site
     pool: Pool
     name: str
     times: Times
+    work: tuple[str, ...] = ()
     lifetime_s: float = 0.0
 
     @functools.cached_property
@@ -86,7 +90,8 @@ def main(arguments: list[str]) -> int:
     )
     departure.listen()
     name = f"{pool}-{job_id()}-{index}"
-    bench = Bench(submission, order.site, shape, name, Times.of(), lifetime_s)
+    work_of_pool = tuple(name for stage, name in order.work.items() if stage in shape.stages)
+    bench = Bench(submission, order.site, shape, name, Times.of(), work_of_pool, lifetime_s)
     say(f"worker {bench.name}: process {os.getpid()} on {os.uname().nodename}")
     processes.adopt_orphans()
     try:

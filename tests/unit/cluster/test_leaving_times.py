@@ -59,7 +59,6 @@ def test_a_signal_that_a_kill_follows_leaves_less_time_than_the_one_that_announc
         (Ended(130), ""),
         (Ended(143), ""),
         (Ended(-signal.SIGSEGV), ""),
-        (Ended(None), ""),
     ],
 )
 def test_what_the_end_of_an_attempt_means(ended: Ended, state: str):
