@@ -12,7 +12,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1] / "acceptance"))
 sys.path.insert(0, str(Path(__file__).parent))
 
-from lab import Lab
+from lab import HEAD, Lab
 from mill_run import wait_for
 from submitted import TIMES, SubmittedRun, fails_every_second_time
 
@@ -71,10 +71,15 @@ def die(lab: Lab, node: str) -> None:
 
 
 def cut_off(lab: Lab, folder: Path) -> SubmittedRun:
-    """The nodes of the driver and of a worker are cut off and mended; Slurm's commands fail every second time."""
+    """A worker's job is lost; the nodes of the driver and of another worker are cut off and mended.
+
+    Slurm's commands fail every second time.
+    """
     path = fails_every_second_time(folder.with_name("failing"))
     run = SubmittedRun(lab, folder, rate=2, queue="torn", prologue=(TIMES,), path=path)
     run.submit("--nodes", "3")
+    run.wait_for_blocks(1)
+    lab.run(HEAD, ["scancel", run.running("transfer")[0].element])
     run.wait_for_blocks(3)
     driver = run.node_of("driver")
     worker = run.node_of("transfer", but=(driver,))
@@ -92,7 +97,7 @@ def cut_off(lab: Lab, folder: Path) -> SubmittedRun:
 def runs_twice(run: SubmittedRun, node: str) -> bool:
     """Say whether the driver's job runs elsewhere while a node that was cut off still has processes of jobs."""
     time.sleep(0.5)
-    elsewhere = [place for _, pool, state, place in run.elements() if pool == "driver" and state == "RUNNING"]
+    elsewhere = [element.node for element in run.running("driver")]
     return bool(elsewhere) and elsewhere != [node] and len(run.lab.pids(node)) > 1
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from subprocess import CompletedProcess
-from typing import Any
+from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "acceptance"))
 sys.path.insert(0, str(Path(__file__).parent))
@@ -86,6 +86,15 @@ nodes = 1
 TIMES = """export SKYMILL_JOB_TIMES='{"renew_s": 2, "expires_s": 20, "fence_s": 10, "top_up_s": 5}'"""
 
 
+class Element(NamedTuple):
+    """An element of a job, as Slurm shows it."""
+
+    element: str
+    pool: str
+    state: str
+    node: str
+
+
 class SubmittedRun(MillRun):
     """A run of a folder of the lab, handed in from its head.
 
@@ -158,8 +167,8 @@ class SubmittedRun(MillRun):
         assert self.submission.end and self.submission.end.state == "done", self.logs()
         self._wait_for(lambda: not self.elements(), f"the jobs of {self.folder} to leave")
 
-    def elements(self) -> list[tuple[str, str, str, str]]:
-        """Return id, pool, state and node of each element of its jobs that Slurm shows as not ended."""
+    def elements(self) -> list[Element]:
+        """Return the elements of its jobs that Slurm shows as not ended."""
         pools = {job.id: job.pool for job in self.submission.jobs}
         if not pools:
             return []
@@ -169,17 +178,18 @@ class SubmittedRun(MillRun):
         found = []
         for line in said.stdout.splitlines():
             element, state, node = [*line.split(" "), "", ""][:3]
-            found.append((element, pools[element.partition("_")[0]], state, node))
+            found.append(Element(element, pools[element.partition("_")[0]], state, node))
         return found
+
+    def running(self, pool: str) -> list[Element]:
+        """Return the elements of a pool's jobs that run."""
+        return [each for each in self.elements() if each.pool == pool and each.state == "RUNNING"]
 
     def node_of(self, pool: str, *, but: tuple[str, ...] = ()) -> str:
         """Return a node on which a job of a pool runs."""
 
         def found() -> str:
-            running = [
-                node for _, mine, state, node in self.elements() if mine == pool and state == "RUNNING"
-            ]
-            return next((node for node in running if node not in but), "")
+            return next((each.node for each in self.running(pool) if each.node not in but), "")
 
         node: str = self._wait_for(found, f"a running job of {pool}")
         return node

@@ -161,6 +161,7 @@ def test_a_driver_that_runs_twice_does_nothing_twice(fleet: dict[str, Task], und
     check_whole(run, undisturbed, verify=True)
     for what in ("second submit", "second driver"):
         assert run.seen[what].returncode == 9, run.seen[what].stderr
+    assert "1 jobs of pool transfer were gone: handed in as" in run.driver_log()
     failing = run.folder.with_name("failing")
     assert all((failing / f"{name}.calls").read_text().count("x") > 1 for name in ("sbatch", "squeue"))
 
