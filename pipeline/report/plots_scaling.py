@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib.ticker import FixedLocator, NullLocator
+from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
 
 from pipeline.report.figure import BLUE, GREEN, INK, LINE, MUTED, ORANGE, canvas
 from pipeline.scale.laws import Fit
@@ -25,11 +25,13 @@ def throughput(name: str, own: Sequence[Measurement], fits: Sequence[Fit]) -> st
         axes.plot(x, ideal * x, color=MUTED, lw=1.0, ls=(0, (1, 2)), label="ideal")
         for found, (colour, style) in zip(fits, STYLES, strict=True):
             if found.found:
-                low, high = found.band(x)
-                axes.fill_between(x, low, high, color=colour, alpha=0.18, lw=0)
+                if not found.unsure:
+                    axes.fill_between(x, *found.band(x), color=colour, alpha=0.18, lw=0)
                 axes.plot(x, found.curve(x), color=colour, lw=1.4, ls=style, label=found.law.name)
         _points(axes, own, "rows_per_s")
-        axes.set(xlabel="nodes", ylabel="rows / s", ylim=(0, None))
+        axes.set(xlabel="nodes", ylabel="rows / s", yscale="log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_minor_locator(NullLocator())
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:,g}".replace(",", "\u202f"))
         _node_axis(axes, own)
         axes.legend(loc="upper left")

@@ -135,6 +135,14 @@ def _machines(machines: Sequence[Machine], measurements: Sequence[Measurement]) 
     pieces: list[str] = [
         table(["host", "processor", "cores it says it has", "cores to use", "workers"], rows, words=2)
     ]
+    names = [
+        {each.host for each in machines if each.boot == boot} for boot in {each.boot for each in machines}
+    ]
+    pieces += [
+        sentence(f"{', '.join(sorted(shared))} are one machine: they share its cores.")
+        for shared in names
+        if len(shared) > 1
+    ]
     over = [each for each in measurements if each.slots > each.cores > 0]
     if over:
         least, most = min(each.nodes for each in over), max(each.nodes for each in over)
@@ -167,7 +175,7 @@ def _section(name: str, own: Sequence[Measurement], seed: int) -> Raw:
     return section(
         _anchor(name),
         name,
-        sentence(f"{own[0].units:,} units, {mode}; {max(each.repeat for each in own)} repeats."),
+        sentence(f"{own[0].units:,} units, {mode}; measured {max(each.repeat for each in own)} times."),
         grid(drawn),
         "<h3>What held it back</h3>",
         table(["nodes", "most of all"], [[count(nodes), words] for nodes, words in held.items()], words=2),

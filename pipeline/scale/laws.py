@@ -26,6 +26,8 @@ LEAST_NODES = 3
 BAND = (15.87, 84.13)
 """Percentiles of one standard deviation."""
 LEAST_SCATTER = 1e-4
+MISFIT = 2.0
+"""A law from which the points lie so many times as far as repeats from each other is another one's."""
 
 
 @dataclass(frozen=True)
@@ -113,10 +115,10 @@ def peak_of(sigma: float, kappa: float) -> float:
 
     Examples
     --------
-    >>> round(peak_of(0.02, 0.0005), 1), peak_of(0.1, 0.0)
-    (44.3, inf)
+    >>> round(peak_of(0.02, 0.0005), 1), peak_of(0.1, 0.0), peak_of(0.9, 0.5)
+    (44.3, inf, 1.0)
     """
-    return math.sqrt((1 - sigma) / kappa) if kappa > 1e-12 else math.inf
+    return max(1.0, math.sqrt((1 - sigma) / kappa)) if kappa > 1e-12 else math.inf
 
 
 def half_of(law: Law, sigma: float, kappa: float) -> float:
@@ -165,8 +167,9 @@ def fit(law: Law, nodes: Sequence[int], throughputs: Sequence[float], *, seed: i
         return Fit(law, unsure=f"{different} different numbers of nodes cannot tell one law from another")
     best = _solve(law, x, y, start=None)
     curve = law.throughput(x, *best)
-    scatter = max(_scatter_of_repeats(x, y), _scatter_of_fit(y / curve, len(best)))
-    unsure = _doubt(different, len(law.parameters), scatter)
+    of_repeats, of_fit = _scatter_of_repeats(x, y), _scatter_of_fit(y / curve, len(best))
+    scatter = max(of_repeats, of_fit)
+    unsure = _misfit(of_repeats, of_fit) or _doubt(different, len(law.parameters), scatter)
     rng = np.random.default_rng(seed)
     width = max(scatter, LEAST_SCATTER) if math.isfinite(scatter) else LEAST_SCATTER
     noise = np.maximum(1 + width * rng.standard_normal((DRAWS, len(x))), 0.05)
@@ -220,6 +223,12 @@ def _scatter_of_repeats(x: Array, y: Array) -> float:
 def _scatter_of_fit(ratios: Array, parameters: int) -> float:
     spare = len(ratios) - parameters
     return math.sqrt(float(np.sum((ratios - 1) ** 2)) / spare) if spare > 0 else 0.0
+
+
+def _misfit(of_repeats: float, of_fit: float) -> str:
+    if of_fit > MISFIT * of_repeats > 0:
+        return f"it does not describe them: they lie {of_fit:.0%} off, and repeats {of_repeats:.0%} from each other"
+    return ""
 
 
 def _doubt(different: int, parameters: int, scatter: float) -> str:

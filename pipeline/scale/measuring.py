@@ -64,7 +64,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Nodes:
-    """Those that take part: addresses of workers, their threads, and the cores of their machines by host."""
+    """Those that take part: addresses of workers, their threads, and how many cores each of their machines has."""
 
     workers: tuple[str, ...]
     threads: int

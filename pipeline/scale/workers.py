@@ -25,9 +25,15 @@ GIVE_UP_AFTER_S = 600.0
 
 @dataclass(frozen=True)
 class Machine:
-    """Where a worker is: host, the cores it may use, and how many cores of silicon the host says it has."""
+    """Where a worker is.
+
+    Hosts of one name may be many machines, and hosts of many names may be one (containers, namespaces): ``boot`` tells
+    machines apart, as each kernel has drawn it at random when it started. ``cores`` are those that the worker may use,
+    ``physical`` is the number of cores of silicon.
+    """
 
     host: str
+    boot: str
     cores: tuple[int, ...]
     physical: int
     model: str = ""
@@ -96,9 +102,9 @@ class LimitedSession(DaskSession):
         machines = self.machines()
         cores: dict[str, set[int]] = defaultdict(set)
         for machine in machines:
-            cores[machine.host].update(machine.cores)
+            cores[machine.boot].update(machine.cores)
         slots = threads(there[address] for address in self._chosen)
-        self.nodes = Nodes(self._chosen, slots, {host: len(own) for host, own in cores.items()})
+        self.nodes = Nodes(self._chosen, slots, {boot: len(own) for boot, own in cores.items()})
         return self.nodes
 
     def machines(self) -> list[Machine]:
@@ -151,7 +157,9 @@ def this_machine() -> Machine:
     """Return where this process is; called in each worker."""
     cores = tuple(sorted(os.sched_getaffinity(0)))
     physical, model = _physical_cores(_read("/proc/cpuinfo"))
-    return Machine(socket.gethostname(), cores, physical or len(cores), model)
+    host = socket.gethostname()
+    boot = _read("/proc/sys/kernel/random/boot_id").strip() or host
+    return Machine(host, boot, cores, physical or len(cores), model)
 
 
 def _physical_cores(cpuinfo: str) -> tuple[int, str]:

@@ -72,3 +72,10 @@ def test_data_that_cannot_tell_are_said_so(law, nodes, words):
 def test_a_rate_that_is_no_number_is_fitted_to_nothing():
     found = fit(AMDAHL, [1, 2, 4], [1.0, math.nan, 3.0])
     assert not found.found and found.unsure
+
+
+def test_a_law_of_another_shape_is_said_not_to_describe_the_data():
+    nodes = [1, 2, 3, 4] * 3
+    falling = [500 / number * (1 + 0.02 * (place % 3)) for place, number in enumerate(nodes)]
+    assert "does not describe" in fit(AMDAHL, nodes, falling).unsure
+    assert fit(UNIVERSAL, nodes, falling).unsure == ""
