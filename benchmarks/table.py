@@ -24,6 +24,7 @@ COMMANDS = {
     "fetch_scaling": "benchmarks.fetch_scaling",
     "publish": "benchmarks.publish",
     "scheduling": "benchmarks.scheduling",
+    "first_task": "benchmarks.first_task",
     "feed": "benchmarks.feed",
     "train": "benchmarks.train",
     "recovery": "benchmarks.recovery",
