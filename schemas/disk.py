@@ -19,6 +19,8 @@ def sync(path: Path) -> None:
 
 def filesystem_of(path: Path) -> str:
     """Return the kind of file system that `path` is on, or would be: ``ext4``, ``nfs4``, ``tmpfs``."""
-    mounts = [line.split()[1:3] for line in Path("/proc/mounts").read_text(encoding="utf-8").splitlines()]
+    mounts = [
+        line.split()[1:3] for line in Path("/proc/mounts").read_text(errors="surrogateescape").splitlines()
+    ]
     above = [(where, kind) for where, kind in mounts if path.is_relative_to(where)]
     return max(above, key=lambda mount: len(mount[0]), default=("", ""))[1]

@@ -3,11 +3,8 @@
 import contextlib
 import os
 import shlex
-import socket
 import sys
 from pathlib import Path
-
-import psutil  # type: ignore[import-untyped]
 
 from cluster.jobs.times import say
 from cluster.sites.batch import Job
@@ -52,12 +49,6 @@ def scratch_of(site: Site, fallback: Path) -> Path:
 def interface_of(site: Site) -> str:
     """Return the network interface of a site's jobs; on one machine nothing needs to be seen from outside."""
     return site.interface or ("lo" if site.kind == "local" else "")
-
-
-def address_of(interface: str) -> str:
-    """Return the IPv4 address that this node has at a network interface; empty if it has none."""
-    found = psutil.net_if_addrs().get(interface, ())
-    return next((str(each.address) for each in found if each.family == socket.AF_INET), "")
 
 
 def driver_job(order: Order, submission: Submission) -> Job:

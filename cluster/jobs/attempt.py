@@ -14,8 +14,9 @@ from typing import IO, Self
 
 from cluster import lease
 from cluster.jobs import processes
-from cluster.jobs.asking import address_of, interface_of
+from cluster.jobs.asking import interface_of
 from cluster.jobs.departure import Departure
+from cluster.jobs.node import address_of
 from cluster.jobs.times import say
 from cluster.submission import VARIABLE, Order, Submission
 from schemas.errors import WorkerError
@@ -78,6 +79,7 @@ class Attempt:
     def __enter__(self) -> Self:
         self._begun_s = time.monotonic()
         self._file.unlink(missing_ok=True)
+        self._begun = False
         command = [sys.executable, "-m", "cluster.jobs.scheduler", str(self._submission.path)]
         self._scheduler = processes.start([*command, interface_of(self._order.site)], environment=os.environ)
         return self
@@ -105,20 +107,24 @@ class Attempt:
             lost = self._watch(child)
         finally:
             code = processes.end(child, processes.countdown(0.0))
-        lost |= code == WorkerError.exit_code and not self._file.exists()
+        lost |= code == WorkerError.exit_code and not self._begun
         return Ended(code, echo.words(), lost, time.monotonic() - self._begun_s)
 
     def _watch(self, child: "subprocess.Popen[bytes]") -> bool:
-        """Wait until the command has ended, or has to; return whether the Dask scheduler died."""
+        """Wait until the command has ended, or has to; return whether the Dask scheduler died.
+
+        Where that never listened, the command has nothing to notice, and is ended at once.
+        """
         lost_s: float | None = None
         while child.poll() is None:
+            self._begun = self._begun or self._file.exists()
             if why := self._stop():
                 say(f"it is time to end: {why}")
                 processes.end(child, lambda: self._departure.left_s)
             elif lost_s is None and self._scheduler.poll() is not None:
                 lost_s = time.monotonic()
                 say(f"the Dask scheduler has ended with code {self._scheduler.returncode}")
-            elif lost_s is not None and time.monotonic() - lost_s > self._notice_s:
+            elif lost_s is not None and time.monotonic() - lost_s > (self._notice_s if self._begun else 0.0):
                 processes.end(child, processes.countdown(10.0))
             else:
                 with contextlib.suppress(subprocess.TimeoutExpired):
@@ -126,7 +132,6 @@ class Attempt:
         return lost_s is not None or (self._scheduler.poll() is not None and not self._stop())
 
     def _environment(self) -> Mapping[str, str]:
-        host = address_of(interface_of(self._order.site))
         pools = [self._order.site.pools[name] for name, count in self._order.nodes.items() if count]
         return {
             VARIABLE: str(self._submission.path),
@@ -134,7 +139,7 @@ class Attempt:
             "SKYMILL_CLUSTER__ADDRESS": str(self._file),
             "SKYMILL_CLUSTER__POOLED": "true",
             "SKYMILL_CLUSTER__MEMORY_GIB": str(min((pool.memory_gib for pool in pools), default=4.0)),
-            **({"SKYMILL_SANDBOX__HOST": host} if host else {}),
+            "SKYMILL_SANDBOX__HOST": address_of(interface_of(self._order.site)),
         }
 
 

@@ -7,6 +7,7 @@ before its walltime, in such a way that the batch scheduler starts it once more.
 
 import contextlib
 import os
+import socket
 import sys
 import threading
 import time
@@ -15,7 +16,6 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped]
 
 from cluster.jobs import processes
-from cluster.jobs.asking import address_of
 from cluster.jobs.attempt import Attempt
 from cluster.jobs.departure import Departure
 from cluster.jobs.times import Times, say
@@ -191,9 +191,10 @@ class Driver:
 
 def interface_fault(name: str) -> str:
     """Say what is wrong with the name of a network interface of this machine; nothing if it is right."""
-    if not name or address_of(name):
+    found = psutil.net_if_addrs()
+    if not name or any(address.family == socket.AF_INET for address in found.get(name, ())):
         return ""
-    usable = filter(address_of, psutil.net_if_addrs())
+    usable = [one for one, addresses in found.items() if any(a.family == socket.AF_INET for a in addresses)]
     return (
         f"this node ({os.uname().nodename}) has no network interface {name!r} with an IPv4 address; it has: "
         f"{', '.join(sorted(usable))}\n  remedy: set `interface` in the site file to the one that all nodes share"

@@ -108,15 +108,21 @@ class Leaving:
 @click.command()
 @click.argument("work", nargs=-1)
 def dask_setup(worker: Worker, work: Sequence[str]) -> None:
-    """Load what the worker will do before it joins, and let it be asked to leave.
+    """Let the worker be asked to leave, and load what it will do before it joins.
 
     Signals to all of its job are its nanny's to understand.
     """
-    for name in work:
-        find(name)
     worker.handlers["skymill_leave"] = Leaving(worker).ask
     for number in SIGNALS:
         signal.signal(number, _leave_it_to_the_nanny)  # a handler, not SIG_IGN: what tasks start is not deaf
+    for name in work:
+        try:
+            find(name)
+        except (
+            ImportError,
+            OSError,
+        ):  # a shared disk may be slow to have it; the task that needs it asks again
+            logger.warning("%s could not be loaded yet", name, exc_info=True)
 
 
 def _leave_it_to_the_nanny(number: int, frame: FrameType | None) -> None:

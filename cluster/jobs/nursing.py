@@ -18,7 +18,7 @@ from cluster.session import SETTINGS
 TICK_S = 0.2
 LOOK_S = 1.0
 """How often [s] it looks whether the submission has ended."""
-START_S = 120.0
+START_S = 300.0
 """A worker process may take so long [s] to begin: its packages may come from a slow shared disk."""
 PLENTY = 1e9
 

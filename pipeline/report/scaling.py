@@ -125,24 +125,26 @@ def _series(measurements: Sequence[Measurement]) -> dict[str, list[Measurement]]
 
 
 def _machines(machines: Sequence[Machine], measurements: Sequence[Measurement]) -> Raw:
-    hosts = {machine.host: machine for machine in machines}
-    workers = {host: sum(machine.host == host for machine in machines) for host in hosts}
-    cores = {host: {core for m in machines if m.host == host for core in m.cores} for host in hosts}
+    hosts: dict[tuple[str, str], list[Machine]] = {}
+    for machine in machines:
+        hosts.setdefault((machine.host, machine.boot), []).append(machine)
     rows = [
-        [host, machine.model or "–", count(machine.physical), count(len(cores[host])), count(workers[host])]
-        for host, machine in hosts.items()
+        [
+            own[0].host,
+            own[0].model or "–",
+            count(own[0].physical),
+            count(len({core for machine in own for core in machine.cores})),
+            count(len(own)),
+        ]
+        for own in hosts.values()
     ]
     pieces: list[str] = [
         table(["host", "processor", "cores it says it has", "cores to use", "workers"], rows, words=2)
     ]
-    names = [
-        {each.host for each in machines if each.boot == boot} for boot in {each.boot for each in machines}
-    ]
-    pieces += [
-        sentence(f"{', '.join(sorted(shared))} are one machine: they share its cores.")
-        for shared in names
-        if len(shared) > 1
-    ]
+    for boot in dict.fromkeys(machine.boot for machine in machines):
+        shared = sorted(host for host, of in hosts if of == boot)
+        if len(shared) > 1:
+            pieces.append(sentence(f"{', '.join(shared)} are one machine: they share its cores."))
     over = [each for each in measurements if each.slots > each.cores > 0]
     if over:
         least, most = min(each.nodes for each in over), max(each.nodes for each in over)

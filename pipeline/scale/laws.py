@@ -26,8 +26,9 @@ LEAST_NODES = 3
 BAND = (15.87, 84.13)
 """Percentiles of one standard deviation."""
 LEAST_SCATTER = 1e-4
-MISFIT = 2.0
-"""A law from which the points lie so many times as far as repeats from each other is another one's."""
+MISFIT, NOTHING = 2.0, 0.02
+"""A law from which the points lie so many times as far as repeats from each other, and farther than the share, is
+another one's."""
 
 
 @dataclass(frozen=True)
@@ -226,7 +227,7 @@ def _scatter_of_fit(ratios: Array, parameters: int) -> float:
 
 
 def _misfit(of_repeats: float, of_fit: float) -> str:
-    if of_fit > MISFIT * of_repeats > 0:
+    if of_repeats > 0 and of_fit > max(MISFIT * of_repeats, NOTHING):
         return f"it does not describe them: they lie {of_fit:.0%} off, and repeats {of_repeats:.0%} from each other"
     return ""
 

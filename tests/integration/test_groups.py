@@ -27,7 +27,7 @@ from cluster.session import DaskSession
 from cluster.tells import heard
 from cluster.work import Outcome
 from schemas.config import Cluster
-from schemas.errors import ModelError, StoreError, WorkerError
+from schemas.errors import ModelError, PeerLost, StoreError, WorkerError
 from schemas.records import Place
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -529,3 +529,16 @@ def test_a_cancelled_member_of_a_worker_that_wakes_up_starts_nothing(scheduler, 
         os.kill(process.pid, signal.SIGCONT)
         assert client.submit(len, "abc").result(timeout=30) == 3
     assert not (tmp_path / "group").exists()
+
+
+def test_a_member_whose_result_dies_with_its_worker_is_not_begun_again(scheduler, tmp_path: Path):
+    with workers(scheduler, tmp_path, 1) as (process,), session(scheduler, tmp_path, 1) as dask_session:
+        client, task = dask_session.client, steps(tmp_path, 5)
+        membership = Membership(task.key, "nonce", client.id, Place(0, ("127.0.0.1:0",), 1, None))
+        future = client.submit(be_member, task.work, task.arguments, membership, key=membership.name)
+        until(lambda: future.status == "finished")
+        with workers(scheduler, tmp_path, 1), pytest.raises(PeerLost, match="begun before"):
+            process.kill()
+            until(lambda: future.status == "error")
+            future.result(timeout=30)
+    assert len((tmp_path / "group" / "members").read_text().splitlines()) == 1

@@ -1,5 +1,6 @@
 """The driver's job of a submission, as a process of its own: its lease, its children, and its end."""
 
+import json
 import signal
 import sys
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import psutil
 
 sys.path.insert(0, str(Path(__file__).parent))
-from job_field import Field, field, shell
+from job_field import TIMES, Field, field, shell
 
 from cluster.sites.batch import AGAIN
 from cluster.submission import End
@@ -95,3 +96,12 @@ def test_an_interface_that_is_not_there_ends_the_submission_with_those_there_are
         assert end.state == "failed"
         assert "'ib7'" in end.words and "lo" in end.words and "`interface`" in end.words
         assert not jobs.lines("pids")
+
+
+def test_a_command_whose_scheduler_cannot_begin_is_ended_at_once_and_all_is_tried_again(tmp_path: Path):
+    patient = {"SKYMILL_JOB_TIMES": json.dumps({**TIMES, "notice_s": 3600.0})}
+    with field(tmp_path, shell(WORK)) as jobs:
+        jobs.start("driver", **patient, DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION="true")
+        first, second = command(jobs, 1), command(jobs, 2)
+        assert not is_alive(first)
+        assert second.pid != first.pid

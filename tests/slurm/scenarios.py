@@ -79,7 +79,7 @@ def cut_off(lab: Lab, folder: Path) -> SubmittedRun:
     run = SubmittedRun(lab, folder, rate=2, queue="torn", prologue=(TIMES,), path=path)
     run.submit("--nodes", "3")
     run.wait_for_blocks(1)
-    lab.run(HEAD, ["scancel", run.running("transfer")[0].element])
+    lab.run(HEAD, ["scancel", wait_for(lambda: run.running("transfer"), "a worker's job")[0].element])
     run.wait_for_blocks(3)
     driver = run.node_of("driver")
     worker = run.node_of("transfer", but=(driver,))
