@@ -70,7 +70,7 @@ def medians(table: Path) -> str:
         measured = list(csv.DictReader(file))
     numbers = sorted({int(each["nodes"]) for each in measured})
     lines = [
-        f"| rows / s (efficiency) | {' | '.join(f'{number} nodes' for number in numbers)} |",
+        f"| rows / s (efficiency), nodes | {' | '.join(map(str, numbers))} |",
         f"| --- |{' --- |' * len(numbers)}",
     ]
     for stage in dict.fromkeys(each["stage"] for each in measured):
