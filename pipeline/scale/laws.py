@@ -25,7 +25,7 @@ LEAST_NODES = 3
 """Fewer different numbers of nodes cannot tell one law from another, or from none."""
 BAND = (15.87, 84.13)
 """Percentiles of one standard deviation."""
-LEAST_SCATTER = 1e-4
+LEAST_SCATTER, LEAST_RATE = 1e-4, 1e-9
 MISFIT, NOTHING = 2.0, 0.02
 """A law from which the points lie so many times as far as repeats from each other, and farther than the share, is
 another one's."""
@@ -198,12 +198,11 @@ def _solve(law: Law, x: Array, y: Array, *, start: Array | None) -> Array:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", OptimizeWarning)  # of a covariance that is not used
         found, _ = curve_fit(
-            lambda nodes, *values: law.throughput(nodes, *values),
+            lambda nodes, *values: np.log(law.throughput(nodes, *values)),
             x,
-            y / per_node,
+            np.log(y / per_node),  # the scatter is a share of the throughput
             p0=first,
-            sigma=y / per_node,
-            bounds=([0.0] * len(upper), upper),
+            bounds=([LEAST_RATE] + [0.0] * (len(upper) - 1), upper),
             x_scale=[1.0, 0.1, 0.01][: len(upper)],
             ftol=1e-7,
             xtol=1e-7,
