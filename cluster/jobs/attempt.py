@@ -75,6 +75,8 @@ class Attempt:
         self._departure = departure
         self._notice_s = notice_s
         self._file = submission.scheduler_file
+        self._command: subprocess.Popen[bytes] | None = None
+        self._fault = ""
 
     def __enter__(self) -> Self:
         self._begun_s = time.monotonic()
@@ -82,6 +84,16 @@ class Attempt:
         self._begun = False
         command = [sys.executable, "-m", "cluster.jobs.scheduler", str(self._submission.path)]
         self._scheduler = processes.start([*command, interface_of(self._order.site)], environment=os.environ)
+        say(f"starting: {' '.join(self._order.argv)[:500]}")
+        try:
+            self._command = processes.start(
+                self._order.argv,
+                environment={**_plain_environment(), **self._environment()},
+                folder=self._order.folder,
+                heard=True,
+            )
+        except OSError as error:
+            self._fault = f"{self._order.argv[0]} cannot be started: {error}"
         return self
 
     def __exit__(
@@ -89,18 +101,10 @@ class Attempt:
     ) -> None:
         processes.end(self._scheduler, processes.countdown(SCHEDULER_END_S))
 
-    def run(self) -> Ended:
-        """Start the command, which waits for the Dask scheduler when it needs it, and wait until it has ended."""
-        say(f"starting: {' '.join(self._order.argv)[:500]}")
-        try:
-            child = processes.start(
-                self._order.argv,
-                environment={**_plain_environment(), **self._environment()},
-                folder=self._order.folder,
-                heard=True,
-            )
-        except OSError as error:
-            return Ended(127, f"{self._order.argv[0]} cannot be started: {error}")
+    def wait(self) -> Ended:
+        """Wait until the command has ended, which itself waits for the Dask scheduler when it needs it."""
+        if (child := self._command) is None:
+            return Ended(127, self._fault)
         assert child.stderr is not None
         echo = Echo(child.stderr)
         try:

@@ -177,7 +177,9 @@ def _section(name: str, own: Sequence[Measurement], seed: int) -> Raw:
     return section(
         _anchor(name),
         name,
-        sentence(f"Units of work: {own[0].units:,}; {mode}, measured {max(each.repeat for each in own)} times."),
+        sentence(
+            f"Units of work: {own[0].units:,}; {mode}, measured {max(each.repeat for each in own)} times."
+        ),
         grid(drawn),
         "<h3>What held it back</h3>",
         table(["nodes", "most of all"], [[count(nodes), words] for nodes, words in held.items()], words=2),
