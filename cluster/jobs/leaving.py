@@ -118,10 +118,7 @@ def dask_setup(worker: Worker, work: Sequence[str]) -> None:
     for name in work:
         try:
             find(name)
-        except (
-            ImportError,
-            OSError,
-        ):  # a shared disk may be slow to have it; the task that needs it asks again
+        except (ImportError, OSError):  # of a shared disk that is slow to have it: its task tries again
             logger.warning("%s could not be loaded yet", name, exc_info=True)
 
 
