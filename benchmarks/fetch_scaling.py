@@ -24,6 +24,7 @@ from pipeline.scale.mill import ScaleMill
 from pipeline.sources.cutouts import CutoutSource
 from pipeline.stores import launcher
 from pipeline.stores.staging import Staging
+from pipeline.units import WORK
 from pipeline.view import open_view
 from schemas.config import RunFile
 from schemas.records import Unit, blocks_of
@@ -106,7 +107,7 @@ def turn(mill: ScaleMill, number: int, args: argparse.Namespace) -> tuple[float,
     mill.ledger.reset("fetch", [unit.key for unit in units])
     shutil.rmtree(path / "status" / "c", ignore_errors=True)  # what an earlier turn has fetched would be kept
     begun = time.perf_counter()
-    receipts = mill.drive(units, "pipeline.stages.fetch:fetch_block", arguments)
+    receipts = mill.drive(units, WORK["fetch"], arguments)
     wall_s = time.perf_counter() - begun
     assert all(receipt.facts["ok"] == receipt.rows for receipt in receipts.values())
     split = split_of(mill.ledger.timeline("fetch"), wall_s=wall_s, nodes=number, slots=nodes.threads)

@@ -2,8 +2,8 @@
 
 Root on Debian only: the lab of the tests, four nodes that are all this machine. A bare ``srun`` is timed from the
 command until its job can say what time it is; a submission from the command until a worker begins the first task, by
-the receipt of that task. In between are two kinds of jobs, the scheduler of Dask, a new database, a new sandbox sky
-and the count of the sample's rows.
+the receipt of that task. In between are the driver's job and a worker's, the scheduler of Dask, a new database, a new
+sandbox sky and the count of the sample's rows.
 
     python -m benchmarks.first_task [--repeat 3]
 """
@@ -38,11 +38,8 @@ def main() -> None:
         folder.chmod(0o755)
         with Lab(folder / "slurm", cpus=4, memory_mb=8000) as lab:
             turns = [(bare(lab), submitted(lab, folder / f"run{turn}")) for turn in range(args.repeat)]
-    theirs, (said, ours) = (
-        statistics.median(each[0] for each in turns),
-        map(statistics.median, zip(*(each[1] for each in turns), strict=True)),
-    )
-    more = statistics.median(submission[1] - srun for srun, submission in turns)
+    times = [(srun, said, first, first - srun) for srun, (said, first) in turns]
+    theirs, said, ours, more = map(statistics.median, zip(*times, strict=True))
     print("| what | s | against, s | more, s | goal, s |\n| --- | --- | --- | --- | --- |")
     print(f"| `skymill submit` → first task | {ours:.1f} | bare `srun` {theirs:.1f} | {more:.1f} | ≤ 10 |")
     print(f"| … of it the command `skymill submit` | {said:.1f} | | | |")
@@ -57,9 +54,8 @@ def bare(lab: Lab) -> float:
 def submitted(lab: Lab, folder: Path) -> tuple[float, float]:
     """Return the times [s] until ``skymill submit`` has ended, and until the first task of the run began."""
     run = SubmittedRun(lab, folder)
-    site = (
-        (folder / "lab.toml").read_text().partition("[pools.compute]")[0]
-    )  # one pool: two jobs on two cores
+    # one pool: two jobs on two cores
+    site = (folder / "lab.toml").read_text().partition("[pools.compute]")[0]
     (folder / "lab.toml").write_text(site.replace('"fetch"]', '"fetch", "train", "infer"]'))
     begun = time.time()
     run.submit("--nodes", "1")

@@ -20,6 +20,7 @@ from cluster.groups import GroupTask, run_groups
 from cluster.session import DaskSession
 from model.launch import ask_to_regroup
 from pipeline.stores.staging import Staging
+from pipeline.units import WORK
 from schemas.config import Cluster
 
 KILLS = 5
@@ -74,7 +75,7 @@ def main() -> None:
         }
         staging = Staging(str(folder / "staging"), "train", "model")
         arguments = {"job": job, "staging": staging, "final": str(folder / "model")}
-        task = GroupTask("recovery", "pipeline.stages.train:train_member", arguments, attempts=KILLS + 1)
+        task = GroupTask("recovery", WORK["train"], arguments, attempts=KILLS + 1)
         with DaskSession(Cluster(workers=2), scratch=folder / "scratch") as session:
             killer = Killer(session)
 

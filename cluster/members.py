@@ -189,7 +189,7 @@ def be_member(work: str, arguments: dict[str, Any], membership: Membership) -> A
     worker = get_worker()
     if not starts.wanted():  # the worker was stopped meanwhile, or kept the task waiting
         raise PeerLost("this member was cancelled before it began")
-    if starts.begin(membership.driver, f"{membership.name}-once") > 1:  # counted though it has ended well
+    if starts.begin(membership.driver, f"{membership.name}-once") > 1:  # no task's name: never forgotten
         raise PeerLost("this member was begun before, and its worker died")
     task = worker.get_current_task()
 

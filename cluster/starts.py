@@ -116,7 +116,10 @@ async def take_back(worker: Worker, keys: Iterable[str], most_s: float) -> None:
 
 
 def begin(driver: str, name: str) -> int:
-    """Count a start from a task's thread; return which one it is, from 1."""
+    """Count a start from a task's thread; return which one it is, from 1.
+
+    Under the name of a Dask task it is forgotten when that task has ended well.
+    """
     worker = get_worker()
     return int(_asked(worker, worker.scheduler.skymill_begin(driver=driver, name=name)))
 

@@ -75,25 +75,13 @@ class Attempt:
         self._departure = departure
         self._notice_s = notice_s
         self._file = submission.scheduler_file
-        self._command: subprocess.Popen[bytes] | None = None
-        self._fault = ""
 
     def __enter__(self) -> Self:
         self._begun_s = time.monotonic()
         self._file.unlink(missing_ok=True)
-        self._begun = False
+        self._listened = False
         command = [sys.executable, "-m", "cluster.jobs.scheduler", str(self._submission.path)]
         self._scheduler = processes.start([*command, interface_of(self._order.site)], environment=os.environ)
-        say(f"starting: {' '.join(self._order.argv)[:500]}")
-        try:
-            self._command = processes.start(
-                self._order.argv,
-                environment={**_plain_environment(), **self._environment()},
-                folder=self._order.folder,
-                heard=True,
-            )
-        except OSError as error:
-            self._fault = f"{self._order.argv[0]} cannot be started: {error}"
         return self
 
     def __exit__(
@@ -101,17 +89,25 @@ class Attempt:
     ) -> None:
         processes.end(self._scheduler, processes.countdown(SCHEDULER_END_S))
 
-    def wait(self) -> Ended:
-        """Wait until the command has ended, which itself waits for the Dask scheduler when it needs it."""
-        if (child := self._command) is None:
-            return Ended(127, self._fault)
+    def run(self) -> Ended:
+        """Start the command, which waits for the Dask scheduler when it needs it, and wait until it has ended."""
+        say(f"starting: {' '.join(self._order.argv)[:500]}")
+        try:
+            child = processes.start(
+                self._order.argv,
+                environment={**_plain_environment(), **self._environment()},
+                folder=self._order.folder,
+                heard=True,
+            )
+        except OSError as error:
+            return Ended(127, f"{self._order.argv[0]} cannot be started: {error}")
         assert child.stderr is not None
         echo = Echo(child.stderr)
         try:
             lost = self._watch(child)
         finally:
             code = processes.end(child, processes.countdown(0.0))
-        lost |= code == WorkerError.exit_code and not self._begun
+        lost |= code == WorkerError.exit_code and not self._listened
         return Ended(code, echo.words(), lost, time.monotonic() - self._begun_s)
 
     def _watch(self, child: "subprocess.Popen[bytes]") -> bool:
@@ -121,14 +117,16 @@ class Attempt:
         """
         lost_s: float | None = None
         while child.poll() is None:
-            self._begun = self._begun or self._file.exists()
+            self._listened = self._listened or self._file.exists()
             if why := self._stop():
                 say(f"it is time to end: {why}")
                 processes.end(child, lambda: self._departure.left_s)
             elif lost_s is None and self._scheduler.poll() is not None:
                 lost_s = time.monotonic()
                 say(f"the Dask scheduler has ended with code {self._scheduler.returncode}")
-            elif lost_s is not None and time.monotonic() - lost_s > (self._notice_s if self._begun else 0.0):
+            elif lost_s is not None and time.monotonic() - lost_s > (
+                self._notice_s if self._listened else 0.0
+            ):
                 processes.end(child, processes.countdown(10.0))
             else:
                 with contextlib.suppress(subprocess.TimeoutExpired):

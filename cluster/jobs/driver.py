@@ -69,7 +69,6 @@ class Driver:
         )
         self._looked_s, self._ended = 0.0, False
         self._over = threading.Event()
-        self._top_up: TopUp | None = None
 
     def work(self) -> int:
         """Do what was asked for until it has ended, or it is time to leave; return the exit code of the job."""
@@ -79,11 +78,15 @@ class Driver:
             return self.leave() if self.departure.why and self._submission.end is None else 0
         say(f"driver of {self._order.run}: process {os.getpid()} on {os.uname().nodename} has the lease")
         threading.Thread(target=self._fence, name="fence", daemon=True).start()
+        until_s = self.departure.leave_s - LAST_TOP_UP_S
+        top_up = TopUp(
+            self._submission, self._order, self._batch, every_s=self._times.top_up_s, until_s=until_s
+        )
+        top_up.start()
         try:
             end = self._attempts()
         finally:
-            if self._top_up:
-                self._top_up.stop()
+            top_up.stop()
             processes.end_descendants(0.0 if self._lease.lost.is_set() else 3.0)
             if (
                 not processes.descendants()
@@ -101,8 +104,7 @@ class Driver:
         patience = Patience(self._times.back_off_s)
         while not self._stop():
             with self._attempt() as attempt:
-                self._look_after_jobs()
-                ended = attempt.wait()
+                ended = attempt.run()
                 stopped = bool(self._stop())
                 end = None if stopped and ended.code else verdict(ended)
                 if end is None and not stopped:
@@ -115,14 +117,6 @@ class Driver:
                 processes.end_descendants(3.0)
                 self._sleep(patience.wait_s)
         return None
-
-    def _look_after_jobs(self) -> None:
-        """Begin to replace jobs that are gone; what makes their scripts takes a second to load."""
-        if self._top_up is None:
-            until_s = self.departure.leave_s - LAST_TOP_UP_S
-            every_s = self._times.top_up_s
-            self._top_up = TopUp(self._submission, self._order, self._batch, every_s=every_s, until_s=until_s)
-            self._top_up.start()
 
     def _attempt(self) -> Attempt:
         return Attempt(
