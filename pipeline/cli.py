@@ -161,7 +161,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.getLogger().addHandler(logging.NullHandler())  # else an unexpected error greets with a traceback
     logging.raiseExceptions = False  # a log on a full disk must not greet with one either
     logging.getLogger("distributed").setLevel(logging.ERROR)
-    signal.signal(signal.SIGTERM, _stop)
+    stops = _Stops()
     args, rest = build_parser().parse_known_args(argv)
     try:
         check_rooms()
@@ -175,13 +175,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SkymillError as error:
         print(f"skymill: {error}", file=sys.stderr, flush=True)
         return error.exit_code
-    except (KeyboardInterrupt, _Terminated) as stop:
-        print("skymill: interrupted; nothing is lost, run the same command again to go on", file=sys.stderr)
-        return 143 if isinstance(stop, _Terminated) else 130
+    except (KeyboardInterrupt, _Terminated):
+        return stops.tell()
     except BrokenPipeError:
         return 0
     except Exception as error:
         logging.getLogger(__name__).exception("unexpected")
+        if stops.came:
+            return stops.tell()
         print(
             f"skymill: unexpected {type(error).__name__}: {error}\n  remedy: {_report(error)}",
             file=sys.stderr,
@@ -203,8 +204,23 @@ class _Terminated(BaseException):
     """SIGTERM came; like Ctrl-C it must pass every ``except Exception``."""
 
 
-def _stop(number: int, frame: FrameType | None) -> None:
-    raise _Terminated
+class _Stops:
+    """SIGTERM and Ctrl-C, and that they came: DuckDB makes its own `RuntimeError` of what a handler raises."""
+
+    def __init__(self) -> None:
+        self.came: list[int] = []
+        for number in (signal.SIGTERM, signal.SIGINT):
+            if signal.getsignal(number) != signal.SIG_IGN:  # as Ctrl-C is in the background of a shell
+                signal.signal(number, self._stop)
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        self.came.append(number)
+        raise KeyboardInterrupt if number == signal.SIGINT else _Terminated
+
+    def tell(self) -> int:
+        """Say that the command was interrupted, and return its exit code."""
+        print("skymill: interrupted; nothing is lost, run the same command again to go on", file=sys.stderr)
+        return 128 + (self.came or [signal.SIGINT])[-1]
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ def test_sigterm_ends_a_run_with_a_word_and_another_driver_is_told_that_it_is_bu
             out, _ = process.communicate(timeout=60)
         finally:
             process.kill()
-    assert process.returncode == 143
+    assert process.returncode == 143, out
     assert "interrupted; nothing is lost" in out
     assert "Traceback" not in out
 
