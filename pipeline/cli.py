@@ -181,7 +181,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     except Exception as error:
         logging.getLogger(__name__).exception("unexpected")
-        if stops.came:
+        if stops.number:
             return stops.tell()
         print(
             f"skymill: unexpected {type(error).__name__}: {error}\n  remedy: {_report(error)}",
@@ -205,22 +205,22 @@ class _Terminated(BaseException):
 
 
 class _Stops:
-    """SIGTERM and Ctrl-C, and that they came: DuckDB makes its own `RuntimeError` of what a handler raises."""
+    """SIGTERM and Ctrl-C, and that one came: DuckDB makes its own `RuntimeError` of what a handler raises."""
 
     def __init__(self) -> None:
-        self.came: list[int] = []
-        for number in (signal.SIGTERM, signal.SIGINT):
-            if signal.getsignal(number) != signal.SIG_IGN:  # as Ctrl-C is in the background of a shell
-                signal.signal(number, self._stop)
+        self.number = 0
+        signal.signal(signal.SIGTERM, self._stop)
+        if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:  # as in the background of a shell
+            signal.signal(signal.SIGINT, self._stop)
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
-        self.came.append(number)
+        self.number = number
         raise KeyboardInterrupt if number == signal.SIGINT else _Terminated
 
     def tell(self) -> int:
         """Say that the command was interrupted, and return its exit code."""
         print("skymill: interrupted; nothing is lost, run the same command again to go on", file=sys.stderr)
-        return 128 + (self.came or [signal.SIGINT])[-1]
+        return 128 + (self.number or signal.SIGINT)
 
 
 if __name__ == "__main__":

@@ -118,15 +118,14 @@ class Attempt:
         lost_s: float | None = None
         while child.poll() is None:
             self._listened = self._listened or self._file.exists()
+            notice_s = self._notice_s if self._listened else 0.0
             if why := self._stop():
                 say(f"it is time to end: {why}")
                 processes.end(child, lambda: self._departure.left_s)
             elif lost_s is None and self._scheduler.poll() is not None:
                 lost_s = time.monotonic()
                 say(f"the Dask scheduler has ended with code {self._scheduler.returncode}")
-            elif lost_s is not None and time.monotonic() - lost_s > (
-                self._notice_s if self._listened else 0.0
-            ):
+            elif lost_s is not None and time.monotonic() - lost_s > notice_s:
                 processes.end(child, processes.countdown(10.0))
             else:
                 with contextlib.suppress(subprocess.TimeoutExpired):

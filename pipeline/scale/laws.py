@@ -193,7 +193,7 @@ def _solve(law: Law, x: Array, y: Array, *, start: Array | None) -> Array:
     first = np.array([1.0, 0.05, 1e-4][: len(law.parameters)])
     if start is not None:
         first = np.clip(
-            start / np.r_[per_node, np.ones(len(start) - 1)], 1e-9, 0.999 * np.minimum(upper, 1e9)
+            start / np.r_[per_node, np.ones(len(start) - 1)], LEAST_RATE, 0.999 * np.minimum(upper, 1e9)
         )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", OptimizeWarning)  # of a covariance that is not used

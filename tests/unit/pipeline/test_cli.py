@@ -84,9 +84,10 @@ import os, sys, threading, duckdb, pipeline.verbs
 from pipeline.cli import main
 
 def query(args):
+    duckdb.sql("CREATE TABLE sky AS SELECT range % 1000 AS field FROM range(100000)")
     threading.Timer(0.5, os.kill, (os.getpid(), {number:d})).start()
-    duckdb.sql("CREATE TABLE sky AS SELECT range % 1000 AS field FROM range(300000)")
-    duckdb.sql("SELECT count(*) FROM sky AS a JOIN sky AS b ON a.field = b.field AND random() < 2").fetchall()
+    while True:  # whatever the machine, the stop comes in a query, or else between two
+        duckdb.sql("SELECT count(*) FROM sky AS a JOIN sky AS b ON a.field = b.field AND random() < 2").fetchall()
 
 pipeline.verbs.plan = query
 sys.exit(main(["plan"]))
