@@ -95,14 +95,15 @@ class Field:
     def lease(self) -> dict[str, Any]:
         return read_json(self.submission.lease_file) or {}
 
-    def processes(self) -> list[psutil.Process]:
-        """Return all processes that jobs of this submission have started, and that run."""
+    def processes(self, **environment: str) -> list[psutil.Process]:
+        """Return all processes that jobs of this submission (with this environment) have started, and that run."""
+        wanted = {"FIELD": str(self.folder), **environment}.items()
         found = []
         for process in psutil.process_iter():
-            with contextlib.suppress(psutil.Error):
+            with contextlib.suppress(psutil.Error):  # one that ends while it is looked at
                 if process.status() == psutil.STATUS_ZOMBIE or process.pid == os.getpid():
                     continue
-                if process.environ().get("FIELD") == str(self.folder):
+                if wanted <= process.environ().items():
                     found.append(process)
         return found
 

@@ -64,7 +64,7 @@ def test_a_worker_that_has_to_leave_gives_what_runs_to_another_and_no_start_is_c
             jobs.wait(lambda: len(jobs.lines("begun")) == 2)
             mine, others = jobs.lines("begun")
             assert mine != others
-            assert not [job for job in jobs.processes() if job.environ()["SKYMILL_ARRAY_INDEX"] == "0"]
+            assert not jobs.processes(SKYMILL_ARRAY_INDEX="0")
             (tmp_path / "go").touch()
             taker.join(60)
             assert [(outcome.value, outcome.error) for outcome in got] == [(0, None)] * 3

@@ -1,5 +1,6 @@
 """Every kind of site passes the same suite: this machine for real, schedulers by commands that run the scripts."""
 
+import contextlib
 import os
 import sys
 from collections.abc import Iterator
@@ -40,7 +41,8 @@ def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
     fake_scheduler.end_all(tmp_path / "jobs")
     for process in psutil.process_iter(["cmdline"]):
         if str(tmp_path) in " ".join(process.info["cmdline"] or ()):
-            process.kill()
+            with contextlib.suppress(psutil.NoSuchProcess):  # one that has just ended
+                process.kill()
 
 
 def test_an_array_runs_and_ends(place: Place, tmp_path: Path):

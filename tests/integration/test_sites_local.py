@@ -1,5 +1,6 @@
 """This machine as a batch scheduler: what dies is started again, what stays too long is ended, nothing is left."""
 
+import contextlib
 import os
 import signal
 import sys
@@ -22,7 +23,8 @@ def folder(tmp_path: Path) -> Iterator[Path]:
     yield tmp_path
     for process in psutil.process_iter(["cmdline"]):
         if str(tmp_path) in " ".join(process.info["cmdline"] or ()):
-            process.kill()
+            with contextlib.suppress(psutil.NoSuchProcess):  # one that has just ended
+                process.kill()
 
 
 def start(folder: Path, command: str, *, walltime: str = "00:10:00", warn_s: int = 1, count: int = 1):

@@ -98,8 +98,12 @@ def free_addresses(count):
 
 def children_with(word):
     """Return the children of this process that are at work and have this word in their command."""
-    children = psutil.Process().children()
-    return [child for child in children if word in child.as_dict(["cmdline"], ad_value=[])["cmdline"]]
+    found = []
+    for child in psutil.Process().children():
+        with contextlib.suppress(psutil.Error):  # one that has just ended
+            if word in child.cmdline():
+                found.append(child)
+    return found
 
 
 class Trainers:
