@@ -1,8 +1,8 @@
 """Batches of a cube's rows, in a fixed order, with the next block read in the background.
 
 The plan comes first: which global batches there are, which of their rows are this member's, and after which
-block's reading each can be served. A block is read once, chunks without a wanted row are not, and each image is
-put straight where it will be served. Memory: this member's images of two and a half blocks, a slice and a batch,
+block's reading each can be served. A block is read once, chunks without a wanted row are not, and what a row holds is
+put straight where it will be served. Memory: this member's content of two and a half blocks, a slice and a batch,
 whatever the cube's size.
 """
 
@@ -17,13 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.cubes import Cube, LabelledRows, read_ahead
-from model.order import Rows, apply_symmetries, draws, epoch_batches, share, symmetries
-from schemas import arrays
+from model.intake import Content, Intake
+from model.order import Rows, apply_symmetries, draws, epoch_batches, evaluation_draws, share, symmetries
 
+IMAGES = Intake()
 Places = NDArray[np.int64]
-Images = NDArray[Any]
-_Kept = dict[int, list[tuple[Places, Images]]]
-"""Images of groups to come, and the slots they will have there, by the group's number."""
+_Kept = dict[int, list[tuple[Places, Content]]]
+"""Content of groups to come, and the slots it will have there, by the group's number."""
 
 _ROWS_PER_SLICE = 512
 """Rows read at once, or a quarter of a block: few enough to be small beside it, enough that a read costs little."""
@@ -34,17 +34,27 @@ class Batch:
     """One member's share of a global batch; it may be empty.
 
     ``index`` is the number of the global batch in its epoch, from 0, and ``size`` counts its rows, those of all
-    members. Of the n rows of the share: cube ``rows``, ``images`` ``(n, y, x, band)`` as stored, ``labels``,
-    ``weights`` and ``draws`` ``(n,)`` (see `model.order.draws`), all in the same order.
+    members. Of the n rows of the share: cube ``rows``, ``content`` (see `model.intake`), ``labels``, ``weights`` and
+    ``draws`` ``(n,)``, labels of pixels ``(n, y, x, class)`` (see `model.order`), all in the same order.
     """
 
     index: int
     size: int
     rows: Rows
-    images: Images
+    content: Content
     labels: NDArray[np.float32]
     weights: NDArray[np.float32]
     draws: NDArray[np.int32]
+
+    @property
+    def images(self) -> NDArray[Any]:
+        """The images of `content`."""
+        return self.content[0]
+
+    def inputs(self, names: Iterable[str]) -> list[NDArray[Any]]:
+        """Return what a network is given whose inputs have these names."""
+        given = {"image": self.content[0], "vector": self.content[1], "draw": self.draws}
+        return [given[name] for name in names]
 
 
 @dataclass(frozen=True)
@@ -66,10 +76,10 @@ class _Group:
 
 @dataclass(frozen=True)
 class _Served:
-    """A group with its images, share after share; ``last`` says that the epoch ends with it."""
+    """A group with its content, share after share; ``last`` says that the epoch ends with it."""
 
     group: _Group
-    images: Images
+    content: Content
     last: bool
 
 
@@ -82,6 +92,7 @@ def training_epochs(
     seed: int,
     epochs: Iterable[int],
     turn: bool,
+    intake: Intake = IMAGES,
     rank: int = 0,
     members: int = 1,
     skip: int = 0,
@@ -103,6 +114,8 @@ def training_epochs(
         The epochs to give; the first of a training is 0.
     turn : bool
         Show each row in one of the 8 symmetries of the square, chosen by (seed, epoch, row).
+    intake : Intake
+        What is read of a row.
     rank, members : int
         Which share of each global batch is given, of how many. The global batches are the same for any.
     skip : int
@@ -119,14 +132,19 @@ def training_epochs(
             yield _Share(index, len(rows), np.searchsorted(part.rows, own))
 
     plans = (plan(epoch, 0 if number else skip) for number, epoch in enumerate(epochs))
-    with read_ahead(_served(cube, part, plans)) as (served, go_on):
+    with read_ahead(_served(cube, part, plans, intake)) as (served, go_on):
 
         def batches(epoch: int) -> Iterator[Batch]:
             for one in _cut(served, go_on, part):
-                one = replace(one, draws=draws(one.rows, seed=seed, epoch=epoch))
-                if turn:
+                images, vectors = one.content
+                vectors = intake.seen(vectors, one.rows, seed=seed, epoch=epoch)
+                one = replace(one, content=(images, vectors), draws=draws(one.rows, seed=seed, epoch=epoch))
+                if turn and intake.image:
                     which = symmetries(one.rows, seed=seed, epoch=epoch)
-                    one = replace(one, images=apply_symmetries(one.images, which))
+                    images, vectors = one.content
+                    one = replace(one, content=(apply_symmetries(images, which), vectors))
+                    if intake.target:
+                        one = replace(one, labels=apply_symmetries(one.labels, which))
                 yield one
 
         yield map(batches, epochs)
@@ -134,17 +152,24 @@ def training_epochs(
 
 @contextmanager
 def ordered_batches(
-    cube: Cube, part: LabelledRows, *, batch: int, rank: int = 0, members: int = 1
+    cube: Cube,
+    part: LabelledRows,
+    *,
+    batch: int,
+    intake: Intake = IMAGES,
+    rank: int = 0,
+    members: int = 1,
 ) -> Iterator[Iterator[Batch]]:
     """Give one member's contiguous part of the rows of `part` once, in the cube's order, `batch` rows at a time.
 
-    The parts of all members, in the order of their ranks, are the rows of `part`. The ``draws`` are zeros.
+    The parts of all members, in the order of their ranks, are the rows of `part`. The ``draws`` are those of
+    evaluation.
     """
     own = np.array_split(np.arange(len(part.rows)), members)[rank]
     pieces = (own[first : first + batch] for first in range(0, len(own), batch))
     plan = (_Share(index, len(places), places) for index, places in enumerate(pieces))
-    with read_ahead(_served(cube, part, [plan])) as (served, go_on):
-        yield _cut(served, go_on, part)
+    with read_ahead(_served(cube, part, [plan], intake)) as (served, go_on):
+        yield (replace(one, draws=evaluation_draws(one.rows)) for one in _cut(served, go_on, part))
 
 
 def _cut(served: Iterator[_Served], go_on: Callable[[], None], part: LabelledRows) -> Iterator[Batch]:
@@ -157,7 +182,7 @@ def _cut(served: Iterator[_Served], go_on: Callable[[], None], part: LabelledRow
         shares = one.group.shares
         ends = accumulate((len(each.places) for each in shares), initial=0)
         for number, (each, span) in enumerate(zip(shares, pairwise(ends), strict=True)):
-            yield _batch(each, one.images[slice(*span)], part)
+            yield _batch(each, tuple(values[slice(*span)] for values in one.content), part)
             if number == 0:
                 go_on()
         if not shares:
@@ -166,12 +191,11 @@ def _cut(served: Iterator[_Served], go_on: Callable[[], None], part: LabelledRow
             return
 
 
-def _batch(one: _Share, images: Images, part: LabelledRows) -> Batch:
+def _batch(one: _Share, content: Content, part: LabelledRows) -> Batch:
     places = one.places
     nothing = np.zeros(len(places), np.int32)
-    return Batch(
-        one.index, one.size, part.rows[places], images, part.labels[places], part.weights[places], nothing
-    )
+    labels = content[2] if len(content) > 2 else part.labels[places]
+    return Batch(one.index, one.size, part.rows[places], content[:2], labels, part.weights[places], nothing)
 
 
 def _grouped(shares: Iterable[_Share], part: LabelledRows, rows_per_block: int) -> list[_Group]:
@@ -188,7 +212,7 @@ def _grouped(shares: Iterable[_Share], part: LabelledRows, rows_per_block: int) 
 
 
 class _Destinations:
-    """Where in an epoch each row of a part is served: in which group, and at which place of the group's images."""
+    """Where in an epoch each row of a part is served: in which group, and at which place of the group's content."""
 
     def __init__(self, groups: list[_Group], part: LabelledRows) -> None:
         self._rows = part.rows
@@ -210,58 +234,66 @@ class _Destinations:
             yield number, rows[mine], slots[mine]
 
 
-def _served(cube: Cube, part: LabelledRows, plans: Iterable[Iterable[_Share]]) -> Iterator[_Served]:
-    """Yield the groups of each epoch with their images; images that a later group serves are kept until then."""
+def _served(
+    cube: Cube, part: LabelledRows, plans: Iterable[Iterable[_Share]], intake: Intake
+) -> Iterator[_Served]:
+    """Yield the groups of each epoch with their content; what a later group serves is kept until then."""
     for shares in plans:
         groups = _grouped(shares, part, cube.rows_per_block)
         destinations = _Destinations(groups, part)
         kept: _Kept = defaultdict(list)
         for number, group in enumerate(groups):
-            images = _images(cube, destinations.lengths[number])
-            _put(images, kept.pop(number, []))
+            content = intake.room(cube, destinations.lengths[number])
+            _put_all(content, kept.pop(number, []))
             for block in group.blocks:
-                _read_block(cube, block, destinations, kept, number, images)
-            yield _Served(group, images, number == len(groups) - 1)
+                targets = _targets(cube, block, destinations, kept, (number, content), intake)
+                _read(cube, block * cube.rows_per_block, targets, intake)
+            yield _Served(group, content, number == len(groups) - 1)
 
 
-def _images(cube: Cube, count: int) -> Images:
-    """Return room for `count` images."""
-    return np.empty((count, *cube.array(arrays.IMAGE.name).shape[1:]), np.uint8)
-
-
-def _put(images: Images, pieces: list[tuple[Places, Images]]) -> None:
+def _put_all(content: Content, pieces: list[tuple[Places, Content]]) -> None:
     """Put pieces that were kept to their places."""
     for slots, piece in pieces:
-        images[slots] = piece
+        _put(content, slots, piece)
 
 
-def _read_block(
-    cube: Cube, block: int, destinations: _Destinations, kept: _Kept, now: int, images: Images
-) -> None:
-    """Read a block into the `images` of the group `now`, and into `kept` what later groups serve of it."""
+def _put(content: Content, slots: Places, piece: Iterable[NDArray[Any]]) -> None:
+    for room, values in zip(content, piece, strict=True):
+        room[slots] = values
+
+
+def _targets(
+    cube: Cube,
+    block: int,
+    destinations: _Destinations,
+    kept: _Kept,
+    now: tuple[int, Content],
+    intake: Intake,
+) -> list[tuple[Rows, Places, Content]]:
+    """Return where the rows of a block go: to the group that is served `now`, and to `kept` for later ones."""
     start, targets = block * cube.rows_per_block, []
     for number, rows, slots in destinations.within(start, start + cube.rows_per_block):
-        if number == now:
-            targets.append((rows, slots, images))
+        if number == now[0]:
+            targets.append((rows, slots, now[1]))
         else:
-            piece = _images(cube, len(rows))
+            piece = intake.room(cube, len(rows))
             targets.append((rows, np.arange(len(rows)), piece))
             kept[number].append((slots, piece))
-    _read(cube, start, targets)
+    return targets
 
 
-def _read(cube: Cube, start: int, targets: list[tuple[Rows, Places, Images]]) -> None:
-    """Read the rows of the targets, all in the block that begins at `start`, and put each image to its slot."""
+def _read(cube: Cube, start: int, targets: list[tuple[Rows, Places, Content]], intake: Intake) -> None:
+    """Read the rows of the targets, all in the block that begins at `start`, and put each to its slot."""
     length, size = cube.rows_per_chunk, cube.rows_per_block
     stop = min(start + size, cube.rows)
     chunks = np.unique((np.concatenate([rows for rows, _, _ in targets]) - start) // length)
     most = max(1, min(_ROWS_PER_SLICE, size // 4) // length)
     for first_chunk, last_chunk in _runs(chunks, most):
         first, last = start + first_chunk * length, min(start + last_chunk * length, stop)
-        pixels = cube.read(arrays.IMAGE.name, first, last)
-        for rows, slots, images in targets:
+        found = intake.read(cube, first, last)
+        for rows, slots, content in targets:
             part = slice(*np.searchsorted(rows, [first, last]))
-            images[slots[part]] = pixels[rows[part] - first]
+            _put(content, slots[part], (values[rows[part] - first] for values in found))
 
 
 def _runs(numbers: NDArray[np.int64], most: int) -> Iterator[tuple[int, int]]:

@@ -12,6 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 from keras import layers, ops
+from numpy.typing import NDArray
 
 _BRIGHTNESS_FLOOR = 0.03
 """Added to brightness (in [0, 1]) before a logarithm: about the noise of an SDSS JPEG."""
@@ -38,13 +39,15 @@ class Style:
 
     ``synchronized``: batch normalisation is shared by all processes of a training. ``precision``: a Keras policy
     such as ``mixed_bfloat16`` for convolutions and dense layers; variables are float32. ``monte_carlo``: dropout
-    is active in inference too.
+    is active in inference too, and so are the posteriors of variational layers; ``rows`` is the number of rows that
+    are learnt from.
     """
 
     seeds: Seeds
     synchronized: bool = False
     precision: str = "float32"
     monte_carlo: bool = False
+    rows: int = 1
 
 
 class RowDropout(layers.Layer):
@@ -89,6 +92,14 @@ class RowDropout(layers.Layer):
         return input_shape[0]
 
 
+def hashed(draw: Any, seed: int | tuple[int, ...], shape: tuple[int, ...]) -> Any:
+    """Return numbers in [0, 1) of each row, ``(batch, *shape)``, decided by the row's draw and the seed alone."""
+    bits = np.random.default_rng(seed).integers(0, 1 << 32, (1, *shape), dtype=np.uint32).view(np.int32)
+    draw = ops.reshape(ops.cast(draw, "int32"), (-1, *[1] * len(shape)))
+    mixed = _lowbias32(ops.bitwise_xor(draw, bits))
+    return ops.cast(_shifted(mixed, 8), "float32") * np.float32(2.0**-24)
+
+
 def _lowbias32(x: Any) -> Any:
     """Mix the bits of int32 values: each bit of the input flips each of the output's with probability 1/2."""
     x = ops.bitwise_xor(x, _shifted(x, 16)) * np.uint32(0x7FEB352D).view(np.int32)
@@ -104,13 +115,14 @@ def _shifted(x: Any, bits: int) -> Any:
 class InputMaps(layers.Layer):
     """Turn stored pixels, 0 to 255, into what the network sees.
 
-    ``unit`` is pixel / 255. ``colour`` appends the logarithmic ratio of each two neighbouring bands, which
-    for an asinh-stretched JPEG is close to a colour where a galaxy is bright, and to zero in the sky.
+    ``raw`` is the pixel itself, ``unit`` is pixel / 255. ``colour`` appends the logarithmic ratio of each two
+    neighbouring bands, which for an asinh-stretched JPEG is close to a colour where a galaxy is bright, and to zero
+    in the sky.
 
     Parameters
     ----------
     maps : str
-        ``unit`` or ``colour``.
+        ``raw``, ``unit`` or ``colour``.
     axis : int
         The axis of the bands: -1, or 1 for images ``(batch, band, y, x)``.
     """
@@ -121,6 +133,8 @@ class InputMaps(layers.Layer):
 
     def call(self, images: Any) -> Any:
         """Return the float maps of `images`, along the axis of the bands."""
+        if self.maps == "raw":
+            return ops.cast(images, self.compute_dtype)
         unit = ops.cast(images, self.compute_dtype) / 255.0
         if self.maps == "unit":
             return unit
@@ -172,11 +186,8 @@ class RadialProfile(layers.Layer):
 
     def build(self, input_shape: Any) -> None:
         """Lay out the coordinates, in units of half the image's side."""
-        side = input_shape[-1]
-        axis = (np.arange(side, dtype=np.float32) - (side - 1) / 2) / (side / 2)
-        y, x = (grid.ravel() for grid in np.meshgrid(axis, axis, indexing="ij"))
-        self._quadratic = np.stack([x * x, y * y, x * y], axis=-1).astype(np.float32)
-        self._aperture = np.exp(-(x * x + y * y) / (2 * _APERTURE**2)).astype(np.float32)
+        x, y = half_sides(input_shape[-1])
+        self._quadratic, self._window = window(input_shape[-1])
         self._reach = np.arange(1, self.rings + 1, dtype=np.float32) + 0.5
         self._round = np.clip(self._reach - np.hypot(x, y)[:, None] * self.rings, 0, 1).astype(np.float32)
         self.built = True
@@ -184,40 +195,66 @@ class RadialProfile(layers.Layer):
     def call(self, maps: Any) -> Any:
         """Return ``(batch, 2 * rings * (2 * map + 3 * bands - 1) + 3)`` features of ``(batch, map, y, x)``."""
         brightness = maps[:, : self.bands]
-        seen = ops.concatenate([maps, brightness - _smooth(brightness)], axis=1)
+        seen = ops.concatenate([maps, brightness - smooth(brightness)], axis=1)
         pixels = ops.reshape(seen, (-1, seen.shape[1], seen.shape[2] * seen.shape[3]))
-        moments = self._moments(pixels)
+        light = ops.mean(pixels[:, : self.bands], axis=1)
+        shape = moments(light, self._quadratic, self._window)
         summed = ops.concatenate([pixels, pixels * pixels, ops.ones_like(pixels[:, :1])], axis=1)
         apertures = (
             ops.matmul(summed, self._round),
-            ops.matmul(summed, self._elliptical(moments)),
+            ops.matmul(summed, self._elliptical(shape)),
         )
-        return ops.concatenate([*map(self._profile, apertures), _shape(moments)], axis=-1)
+        return ops.concatenate([*map(self._profile, apertures), _shape(shape)], axis=-1)
 
     def _profile(self, apertures: Any) -> Any:
         mean, deviation = _mean_and_deviation(apertures)
         maps = mean.shape[1] - self.bands  # the last ones are the textures, whose mean is close to zero
         light = ops.log(mean[:, : self.bands] + _BRIGHTNESS_FLOOR)
-        colour = light[:, :-1] - light[:, 1:]
+        colour = difference(light)
         parts = [mean[:, :maps], light, colour, ops.log(deviation)]
         return ops.reshape(ops.concatenate(parts, axis=1), (-1, sum(p.shape[1] for p in parts) * self.rings))
 
-    def _moments(self, pixels: Any) -> Any:
-        light = (ops.mean(pixels[:, : self.bands], axis=1) * self._aperture) ** 2
-        total = ops.sum(light, axis=1, keepdims=True) + 1e-3
-        floor = np.array([1e-4, 1e-4, 0], np.float32)
-        return ops.matmul(light, self._quadratic) / total + floor
-
-    def _elliptical(self, moments: Any) -> Any:
-        xx, yy, xy = (moments[:, i : i + 1] for i in range(3))
-        area = ops.sqrt(ops.maximum(xx * yy - xy * xy, 1e-8))
-        form = ops.concatenate([yy / area, xx / area, -2 * xy / area], axis=-1)
-        squared = ops.matmul(form, self._quadratic.T)
-        radius = ops.sqrt(ops.maximum(squared, 1e-8)) * self.rings
+    def _elliptical(self, shape: Any) -> Any:
+        radius = ellipse_radius(shape, self._quadratic) * self.rings
         return ops.clip(self._reach - radius[..., None], 0.0, 1.0)
 
 
-def _smooth(images: Any) -> Any:
+def half_sides(side: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return x and y of each pixel, ``(pixel,)``, from the image's centre, in units of half its side."""
+    axis = (np.arange(side, dtype=np.float32) - (side - 1) / 2) / (side / 2)
+    y, x = (grid.ravel() for grid in np.meshgrid(axis, axis, indexing="ij"))
+    return x, y
+
+
+def window(side: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return x², y² and xy of each pixel, ``(pixel, 3)``, and the window in which moments are taken, ``(pixel,)``."""
+    x, y = half_sides(side)
+    quadratic = np.stack([x * x, y * y, x * y], axis=-1).astype(np.float32)
+    return quadratic, np.exp(-(x * x + y * y) / (2 * _APERTURE**2)).astype(np.float32)
+
+
+def moments(light: Any, quadratic: Any, window: Any) -> Any:
+    """Return the second moments xx, yy and xy of light ``(batch, pixel)``, squared: ``(batch, 3)``."""
+    light = (light * window) ** 2
+    total = ops.sum(light, axis=1, keepdims=True) + 1e-3
+    floor = np.array([1e-4, 1e-4, 0], np.float32)
+    return ops.matmul(light, quadratic) / total + floor
+
+
+def ellipse_radius(moments: Any, quadratic: Any) -> Any:
+    """Return each pixel's radius, ``(batch, pixel)``, along the ellipse of the moments, at equal area."""
+    xx, yy, xy = (moments[:, i : i + 1] for i in range(3))
+    area = ops.sqrt(ops.maximum(xx * yy - xy * xy, 1e-8))
+    form = ops.concatenate([yy / area, xx / area, -2 * xy / area], axis=-1)
+    return ops.sqrt(ops.maximum(ops.matmul(form, quadratic.T), 1e-8))
+
+
+def difference(maps: Any) -> Any:
+    """Return what each map of ``(batch, map, ...)`` has more than the next one: of logarithms of bands, colours."""
+    return maps[:, :-1] - maps[:, 1:]
+
+
+def smooth(images: Any) -> Any:
     """Average images ``(batch, band, y, x)`` over 3x3 pixels, the edge mirrored."""
     wide = ops.pad(images, ((0, 0), (0, 0), (1, 1), (1, 1)), mode="symmetric")
     rows = wide[:, :, :-2] + wide[:, :, 1:-1] + wide[:, :, 2:]
@@ -243,20 +280,6 @@ def _shape(moments: Any) -> Any:
     trace, area = xx + yy, ops.maximum(xx * yy - xy * xy, 1e-8)
     ellipticity = ops.sqrt((xx - yy) ** 2 + 4 * xy * xy) / trace
     return ops.stack([ops.log(trace), ops.log(area), ellipticity], axis=-1)
-
-
-def conv_unit(x: Any, *, kernel: int, filters: int, l2: float, style: Style) -> Any:
-    """Apply one convolution, batch normalisation (its moments in float32) and ReLU."""
-    x = layers.Conv2D(
-        filters,
-        kernel,
-        padding="same",
-        kernel_initializer=keras.initializers.GlorotUniform(style.seeds()),
-        kernel_regularizer=keras.regularizers.L2(l2) if l2 else None,
-        dtype=style.precision,
-    )(x)
-    x = layers.BatchNormalization(synchronized=style.synchronized, dtype=style.precision)(x)
-    return layers.ReLU(dtype=style.precision)(x)
 
 
 def row_dropout(x: Any, draw: Any, rate: float, *, style: Style) -> Any:

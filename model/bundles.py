@@ -16,8 +16,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from model.cubes import Geometry, geometry_from_dict
 from model.files import disk_errors, write_durably
+from model.geometry import Geometry, geometry_from_dict
 from model.presets import Preset, preset_from_dict
 from model.tensors import pack, unpack
 from schemas.disk import sync

@@ -5,13 +5,15 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
 import zarr
 from numpy.typing import NDArray
 
+from model.geometry import Geometry
+from model.vectors import Vector, find_columns
 from schemas import arrays
 from schemas.errors import ModelError, StoreError
 from schemas.flags import Part, Status
@@ -20,24 +22,6 @@ Array = NDArray[Any]
 Result = TypeVar("Result")
 _CLOSE_S = 5.0
 """How long [s] the end of a reader is waited for: its file system may hang, and it is a daemon."""
-
-
-@dataclass(frozen=True)
-class Geometry:
-    """What an image of the cube is; a bundle can only be used on cubes of its own geometry."""
-
-    pixels: int
-    bands: tuple[str, ...]
-    arcsec_per_pixel: float
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the geometry as JSON-able values."""
-        return {**asdict(self), "bands": list(self.bands)}
-
-
-def geometry_from_dict(values: dict[str, Any]) -> Geometry:
-    """Return the geometry `Geometry.as_dict` described."""
-    return Geometry(int(values["pixels"]), tuple(values["bands"]), float(values["arcsec_per_pixel"]))
 
 
 @dataclass(frozen=True)
@@ -57,6 +41,31 @@ class Cube:
         if name not in self.opened:
             self.opened[name] = self.group[name]
         return self.opened[name]
+
+    @property
+    def columns(self) -> list[str]:
+        """The sample's other numeric columns."""
+        prefix = arrays.FEATURE_PREFIX
+        return sorted(name.removeprefix(prefix) for name in self.group if name.startswith(prefix))
+
+    def vectors(self, vector: Vector | None, start: int = 0, stop: int | None = None) -> NDArray[np.float32]:
+        """Return the vectors ``(n, width)`` of rows `start` to `stop`; of width 0 without a `vector`.
+
+        Raises
+        ------
+        ModelError
+            The cube lacks a column.
+        StoreError
+            A column cannot be read.
+        """
+        if vector is None:
+            return np.empty(((self.rows if stop is None else stop) - start, 0), np.float32)
+        return vector(self.columns_of(vector, start, stop))
+
+    def columns_of(self, vector: Vector, start: int = 0, stop: int | None = None) -> dict[str, Array]:
+        """Return the columns ``(n,)`` that a vector is made of, by name, of rows `start` to `stop`."""
+        spelt = find_columns(vector, self.columns, where=self.path)
+        return {name: self.read(arrays.FEATURE_PREFIX + own, start, stop) for name, own in spelt.items()}
 
     def read(self, name: str, start: int = 0, stop: int | None = None) -> Array:
         """Return rows `start` to `stop` (exclusive) of the array `name`.
@@ -88,7 +97,11 @@ def open_cube(path: str) -> Cube:
         image: Any = group[arrays.IMAGE.name]
         attributes: dict[str, Any] = dict(group.attrs)
         geometry = Geometry(
-            int(image.shape[1]), tuple(attributes["bands"]), float(attributes["arcsec_per_pixel"])
+            tuple(map(int, image.shape[1:-1])),
+            tuple(attributes["bands"]),
+            float(attributes["arcsec_per_pixel"]),
+            str(image.dtype),
+            str(attributes.get("unit", "level")),
         )
         sizes = (int(image.shape[0]), int(attributes["rows_per_block"]), int(attributes["rows_per_chunk"]))
     except (KeyError, OSError, ValueError, IndexError, TypeError) as error:
@@ -96,10 +109,9 @@ def open_cube(path: str) -> Cube:
             f"{path} is not a cube: {error or type(error).__name__}",
             "run the fetch stage, or give the path of a cube that skymill wrote",
         ) from error
-    if image.ndim != 4 or image.shape[1] != image.shape[2] or image.shape[3] != len(geometry.bands):
+    if image.ndim < 3 or image.shape[1:] != geometry.whole:
         raise StoreError(
-            f"{path}: expected square images (row, y, x, band) with {len(geometry.bands)} bands, "
-            f"found {image.shape}",
+            f"{path}: expected images (row, y, x, band) with {len(geometry.bands)} bands, found {image.shape}",
             "give the path of a cube that skymill wrote",
         )
     return Cube(path, group, geometry, *sizes)
@@ -122,7 +134,10 @@ class LabelledRows:
 
     def within(self, low: float, high: float) -> "LabelledRows":
         """Return those with a label in [low, high]."""
-        keep = (self.labels >= low) & (self.labels <= high)
+        return self.where((self.labels >= low) & (self.labels <= high))
+
+    def where(self, keep: NDArray[np.bool_]) -> "LabelledRows":
+        """Return those that are to be kept, ``(n,)``."""
         return LabelledRows(self.rows[keep], self.labels[keep], self.weights[keep])
 
 

@@ -1,13 +1,13 @@
 """The engine that speaks TensorFlow: compiled training steps, alone or in a group, and compiled inference.
 
-It is imported by a trainer process and, when a worker predicts first, by `model.prediction`; nowhere else, so
+It is imported by a trainer process and, when a worker predicts first, by `model.predictor`; nowhere else, so
 that nothing but learning and predicting pays for the import. `model.portable` is the same for every other
 framework Keras speaks, without groups; `model.threads.engine` says which one it is.
 """
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -21,6 +21,7 @@ from model.batches import Batch
 from model.heads import summarise
 from model.jobs import peer_lost
 from model.losses import Loss
+from model.networks import input_names, label_shape
 from schemas.errors import PeerLost, WorkerError
 from schemas.records import Place
 
@@ -201,9 +202,12 @@ def training_step(
     with group.scope():
         optimizer.build(network.trainable_variables)
 
-    def differentiate(images: Any, draws: Any, labels: Any, weights: Any, size: Any, share: Any) -> Any:
+    names = input_names(network)
+
+    def differentiate(*tensors: Any) -> Any:
+        labels, weights, size, share = tensors[len(names) :]
         with tf.GradientTape() as tape:
-            rows = loss(labels, network([images, draws], training=True))
+            rows = loss(labels, network(list(tensors[: len(names)]), training=True))
             data_loss = tf.reduce_sum(weights * rows) / size
             penalties = tf.add_n(network.losses) * share if network.losses else 0.0
             scaled = optimizer.scale_loss(data_loss + penalties)
@@ -224,13 +228,13 @@ def training_step(
         own, bad = part(*tensors)
         return conclude(own), bad
 
-    number, whole_numbers = tf.TensorSpec((None,), tf.float32), tf.TensorSpec((None,), tf.int32)
-    signature = [_images(network), whole_numbers, number, number, *[tf.TensorSpec((), tf.float32)] * 2]
+    number = tf.TensorSpec((None,), tf.float32)
+    signature = [*_inputs(network), _labels(network), number, *[tf.TensorSpec((), tf.float32)] * 2]
     compiled, piece, last = _compiled(whole, signature), _compiled(part, signature), _compiled(conclude)
     add = _compiled(lambda one, other: [a + b for a, b in zip(one, other, strict=True)])
 
     def step(batch: Batch) -> tuple[float, NDArray[np.bool_]]:
-        columns = (batch.images, batch.draws, batch.labels, batch.weights)
+        columns = (*batch.inputs(names), batch.labels, batch.weights)
         pieces = min(accumulate, batch.size)  # each has a row on some member
         scale = tf.constant(batch.size, tf.float32), tf.constant(1 / (group.size * pieces), tf.float32)
         with peer_errors(group):
@@ -249,46 +253,50 @@ def training_step(
     return step
 
 
-def evaluation_step(
-    network: keras.Model, loss: Loss, head: Any
-) -> Callable[[Array, Array], tuple[float, Array]]:
-    """Return ``evaluate(images, labels)``: the sum of the losses, and the head's answers; of the own rows only."""
+def evaluation_step(network: keras.Model, loss: Loss, head: Any) -> Callable[[Batch], tuple[float, Array]]:
+    """Return ``evaluate(batch)``: the sum of the losses, and the head's answers; of the own rows only."""
+    names = input_names(network)
 
-    def evaluate(images: Any, labels: Any) -> Any:
-        output = network([images, tf.zeros_like(labels, tf.int32)], training=False)
+    def evaluate(*tensors: Any) -> Any:
+        *inputs, labels = tensors
+        output = network(inputs, training=False)
         return tf.reduce_sum(loss(labels, output)), summarise(output, head)
 
-    compiled = _compiled(evaluate, [_images(network), tf.TensorSpec((None,), tf.float32)])
+    compiled = _compiled(evaluate, [*_inputs(network), _labels(network)])
 
-    def step(images: Array, labels: Array) -> tuple[float, Array]:
-        total_loss, answers = compiled(tf.constant(images), tf.constant(labels))
+    def step(batch: Batch) -> tuple[float, Array]:
+        total_loss, answers = compiled(*map(tf.constant, (*batch.inputs(names), batch.labels)))
         return float(total_loss), answers.numpy()
 
     return step
 
 
-def inference(network: keras.Model, head: Any, batch: int) -> Callable[[Array, Array], Array]:
-    """Return the head's answers to ``(batch, y, x, band)`` images and their draws, as one frozen graph.
+def answers(network: keras.Model) -> Callable[[list[Array]], Array]:
+    """Return a function of the inputs, a list, to what the network says of them in inference."""
+    compiled = _compiled(lambda *inputs: network(list(inputs), training=False), _inputs(network))
+    return lambda inputs: np.asarray(compiled(*map(tf.constant, inputs)))
+
+
+def inference(network: keras.Model, head: Any, batch: int) -> Callable[[Mapping[str, Array]], Array]:
+    """Return the head's answers to `batch` rows, whose inputs are given by name, as one frozen graph.
 
     The variables become constants, which lets the graph optimizer fold batch normalisation and the like; batch
     normalisation uses its moving statistics, and dropout is off unless the network was built for Monte Carlo.
     """
-    signature = [_images(network, batch), tf.TensorSpec((batch,), tf.int32)]
-    function = _compiled(
-        lambda images, draws: summarise(network([images, draws], training=False), head), signature
-    )
+    names, signature = input_names(network), _inputs(network, batch)
+    function = _compiled(lambda *inputs: summarise(network(list(inputs), training=False), head), signature)
     frozen = convert_variables_to_constants_v2(function.get_concrete_function())
     used = [tensor.name.split(":")[0] for tensor in frozen.inputs]
 
-    def call(images: Any, draws: Any) -> Any:
-        given = {"images": images, "draws": draws}
+    def call(*inputs: Any) -> Any:
+        given = dict(zip(names, inputs, strict=True))
         return frozen(*(given[name] for name in used))[0]
 
     # a frozen function called directly formats its arguments as text at each call: 25 ms for 128 images
     compiled = _compiled(call, signature)
 
-    def answer(images: Array, draws: Array) -> Array:
-        return np.asarray(compiled(tf.constant(images), tf.constant(draws)))
+    def answer(given: Mapping[str, Array]) -> Array:
+        return np.asarray(compiled(*(tf.constant(given[name]) for name in names)))
 
     return answer
 
@@ -298,5 +306,9 @@ def _compiled(function: Callable[..., Any], signature: list[Any] | None = None) 
     return tf.function(function, input_signature=signature, autograph=False)
 
 
-def _images(network: keras.Model, batch: int | None = None) -> tf.TensorSpec:
-    return tf.TensorSpec((batch, *network.inputs[0].shape[1:]), tf.uint8)
+def _labels(network: keras.Model) -> tf.TensorSpec:
+    return tf.TensorSpec((None, *label_shape(network)), tf.float32)
+
+
+def _inputs(network: keras.Model, batch: int | None = None) -> list[tf.TensorSpec]:
+    return [tf.TensorSpec((batch, *x.shape[1:]), x.dtype, name=x.name) for x in network.inputs]

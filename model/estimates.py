@@ -1,5 +1,6 @@
 """From a head's answer to a redshift, its uncertainty and flags. NumPy only."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -7,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from model.pdfs import mode_of
+from schemas.errors import ModelError
 from schemas.flags import PredictionFlag
 
 Array = NDArray[Any]
@@ -37,21 +40,36 @@ def bin_edges(head: Mapping[str, Any]) -> Array:
     return np.linspace(head["z_min"], head["z_max"], head["bins"] + 1)
 
 
+def answer_width(head: Mapping[str, Any], shape: tuple[int, ...] = ()) -> int:
+    """Return how many numbers an answer of `model.heads.summarise` has, to images of `shape` (y, x)."""
+    if head["kind"] == "pixel":
+        return math.prod(shape) * len(head["classes"])
+    return int(head["bins"]) if head["kind"] == "bins" else 2 if head["kind"] == "gaussian" else 1
+
+
 def estimate(answer: Array, head: Mapping[str, Any]) -> Estimates:
-    """Read the answer of `model.heads.summarise`: ``(n, 1)`` values, or ``(n, bins)`` probabilities."""
-    if head["kind"] == "scalar":
-        z = np.asarray(answer[:, 0], np.float32)
-        flags = np.where(np.isfinite(z), 0, int(PredictionFlag.NOT_FINITE)).astype(np.int32)
-        return Estimates(
-            np.where(np.isfinite(z), z, np.float32(np.nan)), np.full_like(z, np.nan), flags, None
+    """Read the answer of `model.heads.summarise`: values ``(n, 1)``, with errors ``(n, 2)``, or PDFs ``(n, bins)``."""
+    if head["kind"] == "pixel":
+        raise ModelError(
+            "head 'pixel' says classes of pixels, and no number of an object",
+            "classify fields with it: name them as [fields.NAME] in the run file",
         )
+    if head["kind"] != "bins":
+        z = np.asarray(answer[:, 0], np.float32)
+        error = (
+            np.asarray(answer[:, 1], np.float32) if head["kind"] == "gaussian" else np.full_like(z, np.nan)
+        )
+        finite, nothing = np.isfinite(z), np.float32(np.nan)
+        flags = np.where(finite, 0, int(PredictionFlag.NOT_FINITE)).astype(np.int32)
+        return Estimates(np.where(finite, z, nothing), np.where(finite, error, nothing), flags, None)
     edges = bin_edges(head)
     pdf = np.asarray(answer, np.float64)
     middle = (edges[1:] + edges[:-1]) / 2
     mean = (pdf * middle).sum(1)
     variance = (pdf * (middle - mean[:, None]) ** 2).sum(1) + np.diff(edges).mean() ** 2 / 12
     error = np.sqrt(variance)
-    z = mean if head["estimate"] == "mean" else median_of(pdf, edges)
+    others = {"median": median_of, "mode": mode_of}
+    z = mean if head["estimate"] == "mean" else others[head["estimate"]](pdf, edges)
     return Estimates(z.astype(np.float32), error.astype(np.float32), _flags(pdf, z, error, edges), answer)
 
 
@@ -63,17 +81,20 @@ def combine(answers: Array, head: Mapping[str, Any]) -> Estimates:
 
         error² = mean of their variances + variance of their means
 
-    so the spread between them is a part of ``error``. A head without a PDF has the second term alone, the standard
+    so the spread between them is a part of ``error``. A head without errors has the second term alone, the standard
     deviation ``sqrt(mean((z_m - mean(z))²))``, and NaN for a single answer.
     """
     if len(answers) == 1:
         return estimate(answers[0], head)
     mean = np.asarray(answers, np.float64).mean(0).astype(np.float32)
     found = estimate(mean, head)
-    if head["kind"] != "scalar":
+    if head["kind"] == "bins":
         return found
     with np.errstate(invalid="ignore"):  # of infinite answers
-        spread = np.asarray(answers[..., 0], np.float64).std(0).astype(np.float32)
+        variance = np.asarray(answers[..., 0], np.float64).var(0)
+        if head["kind"] == "gaussian":
+            variance = variance + (np.asarray(answers[..., 1], np.float64) ** 2).mean(0)
+        spread = np.sqrt(variance).astype(np.float32)
     return replace(found, error=np.where(np.isfinite(found.z), spread, np.float32(np.nan)))
 
 

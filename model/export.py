@@ -8,7 +8,7 @@ OpenVINO is not installed, cannot read the network, or Keras computes with anoth
 import logging
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +34,9 @@ def export_bundle(folder: Path) -> bool:
     bundle = load_bundle(folder)
     head = bundle.preset["head"]
     try:
-        files = _files(EXPORTED[False], _plain(restored(bundle), head))
-        if bundle.preset["network"].get("dropout"):
+        plain = _repeated if bundle.preset.always_draws else _plain
+        files = _files(EXPORTED[False], plain(restored(bundle), head))
+        if bundle.preset.drops:
             files |= _files(EXPORTED[True], _repeated(restored(bundle, monte_carlo=True), head))
         add_export(folder, files, openvino_version())
     except Exception as error:  # whatever it is: the bundle is whole without it
@@ -48,71 +49,87 @@ def export_bundle(folder: Path) -> bool:
 
 
 def _plain(network: Any, head: Any) -> Any:
-    """Return the model of ``images (batch, band, y, x)``; its answers are ``(1, batch, width)``."""
+    """Return the model of the network's inputs but the draws; its answers are ``(1, batch, width)``."""
     tensorflow, heads = _tensorflow("tensorflow"), _tensorflow("model.heads")
+    signature = _inputs(network)
 
-    def answer(images: Any) -> Any:
-        draws = tensorflow.zeros(tensorflow.shape(images)[:1], tensorflow.int32)
-        return heads.summarise(network([_last(images), draws], training=False), head)[None]
+    def answer(*inputs: Any) -> Any:
+        draws = tensorflow.zeros(tensorflow.shape(inputs[0])[:1], tensorflow.int32)
+        return heads.summarise(network([*_as_kept(inputs, signature), draws], training=False), head)[None]
 
-    return _frozen(answer, [_images(network)])
+    return _frozen(answer, signature)
 
 
 def _repeated(network: Any, head: Any) -> Any:
-    """Return the model of ``images (batch, band, y, x)`` and ``draws (pass, batch)``.
+    """Return the model of the network's inputs, of which the draws are ``(pass, batch)``.
 
     Its answers are ``(pass, batch, width)``. What comes before the first dropout is the same in every pass, and is
     computed once.
     """
     tensorflow, keras, heads = (_tensorflow(name) for name in ("tensorflow", "keras", "model.heads"))
     trunk, rest = _split(network)
+    signature = _inputs(network)
 
-    def answer(images: Any, draws: Any) -> Any:
-        passes, batch = tensorflow.shape(draws)[0], tensorflow.shape(images)[0]
-        features = keras.tree.flatten(trunk(_last(images), training=False))
+    def answer(*tensors: Any) -> Any:
+        *inputs, draws = tensors
+        passes, batch = tensorflow.shape(draws)[0], tensorflow.shape(draws)[1]
+        features = keras.tree.flatten(trunk(_as_kept(inputs, signature), training=False))
         repeated = [tensorflow.tile(x, [passes, *[1] * (len(x.shape) - 1)]) for x in features]
         output = rest([*repeated, tensorflow.reshape(draws, [-1])], training=False)
         answers = heads.summarise(output, head)
         return tensorflow.reshape(answers, [passes, batch, answers.shape[-1]])
 
-    return _frozen(
-        answer, [_images(network), tensorflow.TensorSpec((None, None), tensorflow.int32, name="draws")]
-    )
+    return _frozen(answer, [*signature, tensorflow.TensorSpec((None, None), tensorflow.int32, name="draw")])
 
 
 def _split(network: Any) -> tuple[Any, Any]:
-    """Cut a network where the first dropout of each of its branches is: images to features, and the rest."""
-    keras, blocks = _tensorflow("keras"), _tensorflow("model.blocks")
-    images, draw = network.inputs
-    features: dict[int, Any] = {}
-    for layer in network.layers:
-        if isinstance(layer, blocks.RowDropout):
-            try:
-                keras.Model(images, layer.input[0])
-            except ValueError:  # it needs the draws: another dropout comes before this one
-                continue
-            features[id(layer.input[0])] = layer.input[0]
+    """Cut a network where its inputs are last seen without draws: inputs to features, and the rest.
+
+    The features are what the first dropout of each branch is applied to, and what of the other branches is put together
+    with what comes after one.
+    """
+    keras = _tensorflow("keras")
+    *inputs, draw = network.inputs
+    drawn, features = {id(draw)}, dict[int, Any]()
+    for operation in network.operations:
+        begins, ends = keras.tree.flatten(operation.input), keras.tree.flatten(operation.output)
+        if any(id(x) in drawn for x in begins) and not any(end is draw for end in ends):
+            drawn.update(map(id, ends))
+            features |= {id(x): x for x in begins if id(x) not in drawn}
     found = list(features.values())
-    return keras.Model(images, found), keras.Model([*found, draw], network.output)
+    return keras.Model(inputs, found), keras.Model([*found, draw], network.output)
 
 
 def _tensorflow(module: str) -> Any:
     return import_with_tensorflow(module, threads=1)
 
 
-def _images(network: Any) -> Any:
+def _inputs(network: Any) -> list[Any]:
+    """Return what an exported function takes: the network's inputs but the draws, the bands of images first."""
     tensorflow = _tensorflow("tensorflow")
-    _, y, x, bands = network.inputs[0].shape
-    return tensorflow.TensorSpec((None, bands, y, x), tensorflow.uint8, name="images")
+    return [
+        tensorflow.TensorSpec(
+            (None, *((x.shape[-1], *x.shape[1:-1]) if _is_image(x) else x.shape[1:])), x.dtype, name=x.name
+        )
+        for x in network.inputs[:-1]
+    ]
 
 
-def _last(images: Any) -> Any:
-    """Move the bands to the last axis, where networks expect them.
+def _is_image(x: Any) -> bool:
+    return x.name == "image" and len(x.shape) == 4
+
+
+def _as_kept(inputs: Sequence[Any], signature: list[Any]) -> list[Any]:
+    """Return inputs with the bands of images on the last axis, where networks expect them.
 
     OpenVINO moves a network's own first transposition to wherever it does no harm in principle, which for `light`
     makes everything twice as slow; two transpositions in a row it removes.
     """
-    return _tensorflow("tensorflow").transpose(images, (0, 2, 3, 1))
+    transpose = _tensorflow("tensorflow").transpose
+    return [
+        transpose(x, (0, 2, 3, 1)) if _is_image(spec) else x
+        for x, spec in zip(inputs, signature, strict=True)
+    ]
 
 
 def _frozen(function: Callable[..., Any], signature: list[Any]) -> Any:
@@ -131,12 +148,13 @@ def _files(name: str, model: Any) -> dict[str, bytes]:
     """Return the two files of a model that takes images ``(batch, y, x, band)`` as they are stored."""
     openvino = import_openvino()
     _name_operations(model)
-    steps = openvino.preprocess.PrePostProcessor(model)
-    images = steps.input("images")
-    images.tensor().set_layout(openvino.Layout("NHWC"))
-    images.model().set_layout(openvino.Layout("NCHW"))
-    model = steps.build()
-    _name_operations(model)
+    if any(given.get_any_name() == "image" and len(given.partial_shape) == 4 for given in model.inputs):
+        steps = openvino.preprocess.PrePostProcessor(model)
+        images = steps.input("image")
+        images.tensor().set_layout(openvino.Layout("NHWC"))
+        images.model().set_layout(openvino.Layout("NCHW"))
+        model = steps.build()
+        _name_operations(model)
     with tempfile.TemporaryDirectory() as folder:
         openvino.save_model(model, Path(folder, f"{name}.xml"), compress_to_fp16=False)
         return {path.name: path.read_bytes() for path in sorted(Path(folder).iterdir())}

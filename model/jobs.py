@@ -22,7 +22,7 @@ class TrainingJob:
     Within an epoch a checkpoint is written when ``checkpoint_s`` have passed since the last one; a trainer that
     says nothing for ``deadline_s`` is ended. ``tensorboard`` asks for event files in the checkpoint's folder.
     ``backend`` is the framework Keras speaks. ``weight_column`` names the rows' weights in the cube.
-    ``export`` adds to the bundle what the faster runtime reads.
+    ``export`` adds to the bundle what the faster runtime reads. ``donors`` are bundles whose layers it begins with.
     """
 
     cube: str
@@ -45,6 +45,7 @@ class TrainingJob:
     backend: str = "tensorflow"
     weight_column: str = ""
     export: bool = True
+    donors: tuple[str, ...] = ()
 
     def resolved_overrides(self) -> dict[str, Any]:
         """Return the preset's overrides with the job's own four numbers among them."""
@@ -108,7 +109,8 @@ def read_task(path: Path) -> tuple[TrainingJob, Place]:
     """Read what `write_task` wrote."""
     values = json.loads(path.read_text())
     place = {**values["place"], "members": tuple(values["place"]["members"])}
-    return TrainingJob(**values["job"]), Place(**place)
+    job = {**values["job"], "donors": tuple(values["job"]["donors"])}
+    return TrainingJob(**job), Place(**place)
 
 
 def read_result(path: Path) -> TrainingResult | None:

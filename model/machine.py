@@ -1,6 +1,6 @@
 """A network with its optimizer and its compiled steps: what a trainer turns data into weights with."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,13 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.batches import Batch
+from model.bundles import Bundle
 from model.cubes import Cube
 from model.losses import make_loss
 from model.networks import build_network
 from model.optimizers import make_optimizer
 from model.presets import Preset
+from model.remembering import Memory, cut, is_remembered
+from model.runtimes import restored
 from model.state import Arrays, Layout, layout_of
 from model.threads import engine
+from model.transfer import take_over
 from schemas.records import Place
 
 
@@ -31,7 +35,7 @@ class Machine:
     optimizer: keras.optimizers.Optimizer
     group: Any
     learn: Callable[[Batch], tuple[float, NDArray[np.bool_]]]
-    evaluate: Callable[[NDArray[Any], NDArray[Any]], tuple[float, NDArray[Any]]]
+    evaluate: Callable[[Batch], tuple[float, NDArray[Any]]]
 
     @property
     def variables(self) -> list[keras.Variable]:
@@ -53,7 +57,15 @@ class Machine:
             variable.assign(value)
 
 
-def assemble(preset: Preset, cube: Cube, seed: int, *, group: Any = None) -> Machine:
+def assemble(
+    preset: Preset,
+    cube: Cube,
+    seed: int,
+    *,
+    group: Any = None,
+    donors: Sequence[Bundle] = (),
+    rows: int = 1,
+) -> Machine:
     """Build the network of `preset` for `cube`, its optimizer and the compiled steps.
 
     Parameters
@@ -62,6 +74,15 @@ def assemble(preset: Preset, cube: Cube, seed: int, *, group: Any = None) -> Mac
         What to build, for which images, with which initial weights.
     group : Group, optional
         The engine's group to learn with; without one the machine learns alone.
+    donors : sequence of Bundle
+        Networks whose layers this one begins with, see `model.transfer`.
+    rows : int
+        Number of rows that are learnt from.
+
+    Raises
+    ------
+    ModelError
+        The network cannot be built for the cube, or shares no layer with a donor.
     """
     framework = engine()
     group = framework.join(Place()) if group is None else group
@@ -72,13 +93,19 @@ def assemble(preset: Preset, cube: Cube, seed: int, *, group: Any = None) -> Mac
     with group.scope():
         optimizer = make_optimizer(preset["optimizer"], precision=precision)
         network = build_network(
-            preset, cube.geometry, seed=seed, synchronized=synchronized, precision=precision
+            preset,
+            cube.geometry,
+            seed=seed,
+            synchronized=synchronized,
+            precision=precision,
+            rows=rows,
         )
+        take_over(network, [(donor, restored(donor)) for donor in donors])
     accumulate = preset["training"]["accumulate"]
-    return Machine(
-        network,
-        optimizer,
-        group,
-        framework.training_step(network, optimizer, loss, group, accumulate=accumulate),
-        framework.evaluation_step(network, loss, preset["head"]),
-    )
+    first, rest = cut(network) if is_remembered(preset) else (None, network)
+    learn = framework.training_step(rest, optimizer, loss, group, accumulate=accumulate)
+    evaluate = framework.evaluation_step(rest, loss, preset["head"])
+    if first is not None:
+        memory = Memory(framework.answers(first))
+        learn, evaluate = memory.before(learn), memory.before(evaluate)
+    return Machine(network, optimizer, group, learn, evaluate)

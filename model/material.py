@@ -6,15 +6,16 @@ No TensorFlow here.
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from model.cubes import Cube, LabelledRows, labelled_rows, open_cube
+from model.definitions import check_name
+from model.intake import intake_of
 from model.jobs import TrainingJob
-from model.metrics import DEFINITIONS, photoz_metrics
 from model.presets import Preset
 from schemas import arrays
 from schemas.errors import ModelError
@@ -24,6 +25,8 @@ LEARNING = 1
 """Raised when the same job would be learnt in another way, so that no older checkpoint is taken up."""
 MOST_LEFT_OUT = 0.01
 """Share of labels that may lie outside the bins of a PDF head: they are left out, and counted."""
+MOST_LACKING = 0.5
+"""Share of the labelled rows that may lack a feature, decided here: the rest still is most of the sample."""
 
 
 @dataclass(frozen=True)
@@ -58,13 +61,13 @@ def gather(job: TrainingJob, preset: Preset, *, members: int = 1) -> Data:
     StoreError
         The cube cannot be read.
     """
-    if job.definition not in DEFINITIONS:
-        photoz_metrics(np.zeros(1), np.zeros(1), definition=job.definition)
+    check_name(job.definition)
     cube = open_cube(job.cube)
-    parts = labelled_rows(cube)
-    left_out = 0
+    parts, left_out = _with_vectors(labelled_rows(cube), preset, cube)
     if preset["head"]["kind"] == "bins":
-        parts, left_out = _inside_bins(parts, preset, cube)
+        parts, outside = _inside_bins(parts, preset, cube)
+        left_out += outside
+    _check_labels(parts, preset, cube)
     for part in (Part.TRAIN, Part.VALIDATION):
         if not len(parts[part].rows):
             raise ModelError(
@@ -75,6 +78,75 @@ def gather(job: TrainingJob, preset: Preset, *, members: int = 1) -> Data:
     weights = training_weights(parts[Part.TRAIN], preset, cube, job.weight_column)
     parts[Part.TRAIN] = replace(parts[Part.TRAIN], weights=weights)
     return Data(cube, parts, left_out)
+
+
+def _with_vectors(
+    parts: Mapping[Part, LabelledRows], preset: Preset, cube: Cube
+) -> tuple[dict[Part, LabelledRows], int]:
+    """Leave out the rows of whose vector a feature is not finite, and say how many these are.
+
+    Raises
+    ------
+    ModelError
+        A feature is not finite in any row, or more than `MOST_LACKING` of the labelled rows lack one.
+    """
+    vector = intake_of(preset).vector
+    if vector is None:
+        return dict(parts), 0
+    holes = preset["network"]["kind"] == "forest"  # whose trees have a side for what is missing
+    usable = np.zeros(cube.rows, bool)
+    lacking = np.zeros(vector.width, np.int64)
+    labelled = np.zeros(cube.rows, bool)
+    labelled[np.concatenate([rows.rows for rows in parts.values()])] = True
+    for start in range(0, cube.rows, cube.rows_per_block):
+        stop = min(start + cube.rows_per_block, cube.rows)
+        finite = np.isfinite(cube.vectors(vector, start, stop))
+        usable[start:stop] = finite.any(axis=1) if holes else finite.all(axis=1)
+        lacking += (~finite[labelled[start:stop]]).sum(axis=0)
+    _check_lost(lacking, labelled, usable, vector.features, cube)
+    kept = {part: rows.where(usable[rows.rows]) for part, rows in parts.items()}
+    return kept, sum(len(parts[part].rows) - len(kept[part].rows) for part in parts)
+
+
+def _check_lost(
+    lacking: NDArray[np.int64],
+    labelled: NDArray[np.bool_],
+    usable: NDArray[np.bool_],
+    features: Sequence[str],
+    cube: Cube,
+) -> None:
+    """Refuse a sample most of which lacks a feature, and name those that are missing most often."""
+    total = int(labelled.sum())
+    lost = total - int((labelled & usable).sum())
+    if not total or (lost <= MOST_LACKING * total and lacking.max() < total):
+        return
+    worst = np.argsort(-lacking, kind="stable")[:5]
+    said = ", ".join(f"{features[number]} in {lacking[number]}" for number in worst if lacking[number])
+    raise ModelError(
+        f"{cube.path}: {lost} of {total} labelled rows lack a feature of the preset (not finite: {said})",
+        "select columns with values in the sample's SQL, or take another preset",
+    )
+
+
+def _check_labels(parts: Mapping[Part, LabelledRows], preset: Preset, cube: Cube) -> None:
+    """Refuse labels that the head cannot say, and a class that has no example to learn from."""
+    kind = preset["head"]["kind"]
+    if kind not in ("binary", "sigmoid"):
+        return
+    labels = np.concatenate([rows.labels for rows in parts.values()])
+    wrong = int((~np.isin(labels, (0, 1))).sum() if kind == "binary" else ((labels < 0) | (labels > 1)).sum())
+    wanted = "0 or 1" if kind == "binary" else "between 0 and 1"
+    if wrong:
+        raise ModelError(
+            f"{wrong} of {len(labels)} labels of {cube.path} are not {wanted}, as head {kind!r} wants them",
+            "name such a column as target.column, or set model.overrides.head.kind",
+        )
+    learnt = parts[Part.TRAIN].labels
+    if kind == "binary" and len(np.unique(learnt)) < 2 <= len(learnt):
+        raise ModelError(
+            f"all {len(learnt)} training rows of {cube.path} are of class {learnt[0]:g}: the other has no example",
+            "select objects of both classes",
+        )
 
 
 def check_training_rows(train: LabelledRows, preset: Preset, cube: Cube, members: int) -> None:
@@ -93,7 +165,7 @@ def check_training_rows(train: LabelledRows, preset: Preset, cube: Cube, members
             f"a batch of {batch} is larger than the {count} training rows of {cube.path}",
             f"set training.batch to at most {count}, or select more labelled objects",
         )
-    if (train.labels == train.labels[0]).all():
+    if preset["head"]["kind"] != "pixel" and (train.labels == train.labels[0]).all():
         raise ModelError(
             f"the labels of all {count} training rows of {cube.path} are {train.labels[0]:g}: "
             "there is nothing to tell apart",
@@ -120,10 +192,11 @@ def _column(train: LabelledRows, cube: Cube, column: str) -> NDArray[np.float64]
     """Return the sample's column of weights, of the training rows."""
     prefix = arrays.FEATURE_PREFIX
     if prefix + column not in cube.group:
-        known = sorted(name.removeprefix(prefix) for name in cube.group if name.startswith(prefix))
         raise ModelError(
             f"training.weight_column: {cube.path} has no numeric column {column!r}",
-            f"name one of its columns: {', '.join(known)}" if known else "select it in the sample's SQL",
+            f"name one of its columns: {', '.join(cube.columns)}"
+            if cube.columns
+            else "select it in the sample's SQL",
         )
     weights = cube.read(prefix + column)[train.rows].astype(np.float64)
     faults = {
@@ -183,22 +256,28 @@ def _inside_bins(
     return inside, left_out
 
 
-def job_digest(job: TrainingJob, preset: Preset, data: Data, *, versions: Mapping[str, str]) -> str:
+def job_digest(
+    job: TrainingJob, preset: Preset, data: Data, *, versions: Mapping[str, str], donors: Sequence[str] = ()
+) -> str:
     """Return a digest of everything that decides the result: preset, seed, geometry, rows,
-    labels, weights and pixels.
+    labels, weights, pixels, and what it begins with: the digests of the bundles `donors`.
 
     Pixels enter through the stored digests of the cutouts, where the cube has them; `versions` are those of the
     libraries that compute.
     """
     whole = hashlib.sha256(preset.digest.encode())
     settings = [LEARNING, job.seed, data.cube.geometry.as_dict(), data.cube.rows_per_block, dict(versions)]
-    whole.update(json.dumps(settings, sort_keys=True).encode())
+    whole.update(json.dumps([*settings, *donors], sort_keys=True).encode())
     digests = data.cube.read(arrays.DIGEST.name) if arrays.DIGEST.name in data.cube.group else None
     for part, rows in sorted(data.parts.items()):
         whole.update(f"{part}:{len(rows.rows)}".encode() + rows.rows.tobytes() + rows.labels.tobytes())
         whole.update(rows.weights.tobytes())
         if digests is not None:
             whole.update(digests[rows.rows].tobytes())
+    if vector := intake_of(preset).vector:
+        for start in range(0, data.cube.rows, data.cube.rows_per_block):
+            stop = min(start + data.cube.rows_per_block, data.cube.rows)
+            whole.update(data.cube.vectors(vector, start, stop).tobytes())
     return whole.hexdigest()
 
 

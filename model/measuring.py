@@ -8,11 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.batches import ordered_batches
+from model.definitions import measure_by, of_an_epoch
 from model.estimates import bin_edges, estimate
+from model.intake import intake_of
 from model.machine import Machine
 from model.material import Data
-from model.metrics import pdf_metrics, pdf_scores, photoz_metrics
 from model.order import batches_per_epoch
+from model.pdfs import pdf_metrics, pdf_scores
+from model.pixel_measuring import PixelsMeasured, measure_pixels
 from model.presets import Preset
 from schemas.flags import Part
 
@@ -35,13 +38,17 @@ class Measured:
 
     def metrics(self, labels: NDArray[Any], definition: str) -> dict[str, Any]:
         """Return the metrics against `labels`, and those of the PDFs where there are any."""
-        values = photoz_metrics(labels, self.z, definition=definition).as_dict()
+        values = measure_by(definition, labels, self.z)
         return values | ({"pdf": pdf_metrics(self.scores)} if len(self.scores) else {})
+
+    def of_an_epoch(self, labels: NDArray[Any], definition: str) -> dict[str, Any]:
+        """Return the number that a training's history has beside the loss."""
+        return of_an_epoch(definition, labels, self.z)
 
 
 def measure(
     machine: Machine, data: Data, part: Part, preset: Preset, *, alive: Callable[[], None] = lambda: None
-) -> Measured:
+) -> Measured | PixelsMeasured:
     """Measure the rows of a part of the split, in their order; PDFs are scored batch by batch, and not kept.
 
     Each member of the group measures its own contiguous part; the numbers of all are put together by a sum in
@@ -49,10 +56,17 @@ def measure(
     then the members wait for each other, so that none is silent for long.
     """
     head, rows, group = preset["head"], data.parts[part], machine.group
+    if head["kind"] == "pixel":
+        return measure_pixels(machine, data, part, preset, alive=alive)
     z, scores = np.zeros(len(rows.rows)), np.zeros((len(rows.rows), _SCORES))
     total = np.zeros(1)
     batches = ordered_batches(
-        data.cube, rows, batch=preset["training"]["batch"], rank=group.rank, members=group.size
+        data.cube,
+        rows,
+        batch=preset["training"]["batch"],
+        intake=intake_of(preset),
+        rank=group.rank,
+        members=group.size,
     )
     longest = batches_per_epoch(len(rows.rows), group.size)
     rounds = batches_per_epoch(longest, preset["training"]["batch"])
@@ -64,7 +78,7 @@ def measure(
             alive()
             if one is None:
                 continue
-            loss, answer = machine.evaluate(one.images, one.labels)
+            loss, answer = machine.evaluate(one)
             total += loss
             place = np.searchsorted(rows.rows, one.rows)
             found = estimate(answer, head)

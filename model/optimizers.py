@@ -1,14 +1,17 @@
 """Optimizers and learning-rate schedules, from a preset."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
 
+from model.presets import OPTIONAL
 from schemas.errors import ModelError
 
 _MIXED_FLOAT16 = "mixed_float16"
+_GAIN = 1e-4
+"""A loss that is lower by less is no gain: the default of Keras's ReduceLROnPlateau."""
 
 
 def make_optimizer(settings: Mapping[str, Any], *, precision: str = "float32") -> keras.optimizers.Optimizer:
@@ -45,8 +48,10 @@ def make_optimizer(settings: Mapping[str, Any], *, precision: str = "float32") -
     return keras.optimizers.LossScaleOptimizer(optimizer) if precision == _MIXED_FLOAT16 else optimizer
 
 
-def learning_rate(settings: Mapping[str, Any], step: int, steps: int, *, steps_per_epoch: int) -> float:
-    """Return the learning rate of step `step` (from 0) of `steps`.
+def learning_rate(
+    settings: Mapping[str, Any], step: int, steps: int, *, steps_per_epoch: int, losses: Sequence[float] = ()
+) -> float:
+    """Return the learning rate of step `step` (from 0) of `steps`, after epochs with these validation `losses`.
 
     With r the ``learning_rate``, d the ``decay`` and t = step / steps:
 
@@ -54,6 +59,8 @@ def learning_rate(settings: Mapping[str, Any], step: int, steps: int, *, steps_p
     - ``cosine``: r (1 + cos πt) / 2, half a cosine down to zero (Loshchilov and Hutter 2017)
     - ``step``: r dᵏ, k being the number of ``milestones`` that t has reached
     - ``exponential``: r dᵗ
+    - ``plateau``: r dᵏ, but not below ``lowest_rate``, k being how often ``plateau_epochs`` epochs in a row had no
+      lower loss (`plateaus`)
 
     times min(1, (step + 1) / w), a linear rise in the first w steps: ``warmup`` epochs of `steps_per_epoch`.
 
@@ -70,9 +77,35 @@ def learning_rate(settings: Mapping[str, Any], step: int, steps: int, *, steps_p
     """
     rise = settings.get("warmup", 0.0) * steps_per_epoch
     warm = (step + 1) / rise if step + 1 < rise else 1.0
-    factor = warm * _SCHEDULES[settings["schedule"]](settings, min(step, steps) / steps)
     rate = float(settings["learning_rate"])
+    if settings["schedule"] == "plateau":
+        patience = settings.get("plateau_epochs", OPTIONAL["optimizer.plateau_epochs"])
+        lowest = settings.get("lowest_rate", OPTIONAL["optimizer.lowest_rate"])
+        factor = float(settings["decay"] ** plateaus(losses, patience))
+        factor = warm * max(factor, min(1.0, lowest / rate))
+    else:
+        factor = warm * _SCHEDULES[settings["schedule"]](settings, min(step, steps) / steps)
     return rate if factor == 1 else round(rate * factor, 12)
+
+
+def plateaus(losses: Sequence[float], patience: int) -> int:
+    """Return how often `patience` epochs in a row had no loss lower by 1e-4 than the lowest before.
+
+    That of Keras's callback ReduceLROnPlateau with its default ``min_delta``; a function of the losses alone, so that a
+    training that was stopped goes on with the same rate.
+
+    >>> plateaus([1.0, 0.9, 0.95, 0.89995, 0.92, 0.91], 2)
+    2
+    """
+    best, waited, count = math.inf, 0, 0
+    for loss in losses:
+        if loss < best - _GAIN:
+            best, waited = loss, 0
+        else:
+            waited += 1
+            if waited == patience:
+                waited, count = 0, count + 1
+    return count
 
 
 def _reached(settings: Mapping[str, Any], share: float) -> int:
@@ -84,5 +117,7 @@ _SCHEDULES: Mapping[str, Callable[[Mapping[str, Any], float], float]] = {
     "cosine": lambda settings, share: 0.5 * (1 + math.cos(math.pi * share)),
     "step": lambda settings, share: float(settings["decay"] ** _reached(settings, share)),
     "exponential": lambda settings, share: float(settings["decay"] ** share),
+    "plateau": lambda settings, share: 1.0,
 }
-"""Of a preset's ``optimizer`` section and the share of the training done: the factor of its learning rate."""
+"""Of a preset's ``optimizer`` section and the share of the training done: the factor of its learning rate; that of a
+plateau comes from the losses."""

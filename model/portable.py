@@ -7,7 +7,7 @@ chosen by Keras's own setting, the environment variable KERAS_BACKEND; `model.th
 
 import importlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,13 +19,14 @@ from numpy.typing import NDArray
 from model.batches import Batch
 from model.heads import summarise
 from model.losses import Loss
+from model.networks import input_names
 from schemas.errors import ModelError
 from schemas.records import Place
 
 Array = NDArray[Any]
 Gradients = list[Any]
 Learner = tuple[Callable[..., tuple[Gradients, Any, Any]], Callable[[Gradients], None]]
-"""``differentiate(images, draws, labels, weights, size, share)``, which gives the gradients of the data loss plus
+"""``differentiate(*inputs, labels, weights, size, share)``, which gives the gradients of the data loss plus
 `share` of the penalties, the data loss, and which rows' losses are not finite; and ``apply(gradients)``."""
 
 
@@ -103,9 +104,10 @@ def training_step(
         )
     optimizer.build(network.trainable_variables)
     differentiate, apply = _LEARNERS[backend](network, optimizer, loss)
+    names = input_names(network)
 
     def step(batch: Batch) -> tuple[float, NDArray[np.bool_]]:
-        columns = (batch.images, batch.draws, batch.labels, batch.weights)
+        columns = (*batch.inputs(names), batch.labels, batch.weights)
         pieces = min(accumulate, batch.size)
         gradients, total, bad = None, 0.0, np.zeros(batch.size, bool)
         for first in range(pieces):
@@ -122,23 +124,28 @@ def training_step(
     return step
 
 
-def evaluation_step(
-    network: keras.Model, loss: Loss, head: Any
-) -> Callable[[Array, Array], tuple[float, Array]]:
-    """Return ``evaluate(images, labels)``: the sum of the losses, and the head's answers."""
+def evaluation_step(network: keras.Model, loss: Loss, head: Any) -> Callable[[Batch], tuple[float, Array]]:
+    """Return ``evaluate(batch)``: the sum of the losses, and the head's answers."""
+    names = input_names(network)
     asked = _Asked(network, lambda output, labels: (loss(labels, output), summarise(output, head)))
 
-    def evaluate(images: Array, labels: Array) -> tuple[float, Array]:
-        rows, answers = asked.predict_on_batch([images, np.zeros(len(images), np.int32), labels])
+    def evaluate(batch: Batch) -> tuple[float, Array]:
+        rows, answers = asked.predict_on_batch([*batch.inputs(names), batch.labels])
         return float(np.sum(rows)), np.asarray(answers)
 
     return evaluate
 
 
-def inference(network: keras.Model, head: Any, batch: int) -> Callable[[Array, Array], Array]:
-    """Return the head's answers to ``(batch, y, x, band)`` images and their draws."""
+def answers(network: keras.Model) -> Callable[[list[Array]], Array]:
+    """Return a function of the inputs, a list, to what the network says of them in inference."""
+    return lambda inputs: np.asarray(network.predict_on_batch(inputs))
+
+
+def inference(network: keras.Model, head: Any, batch: int) -> Callable[[Mapping[str, Array]], Array]:
+    """Return the head's answers to `batch` rows, whose inputs are given by name."""
+    names = input_names(network)
     asked = _Asked(network, lambda output: summarise(output, head))
-    return lambda images, draws: np.asarray(asked.predict_on_batch([images, draws]))
+    return lambda given: np.asarray(asked.predict_on_batch([given[name] for name in names]))
 
 
 class _Asked(keras.Model):
@@ -149,9 +156,9 @@ class _Asked(keras.Model):
         self.network, self.conclude = network, conclude
 
     def call(self, inputs: Any) -> Any:
-        """Conclude from images, draws and what else is given."""
-        images, draws, *rest = inputs
-        return self.conclude(self.network([images, draws], training=False), *rest)
+        """Conclude from the network's inputs and what else is given."""
+        count = len(self.network.inputs)
+        return self.conclude(self.network(list(inputs[:count]), training=False), *inputs[count:])
 
 
 def _objective(network: keras.Model, optimizer: Any, loss: Loss) -> Callable[..., tuple[Any, Any, Any]]:
@@ -169,11 +176,12 @@ def _objective(network: keras.Model, optimizer: Any, loss: Loss) -> Callable[...
 def _jax(network: keras.Model, optimizer: keras.optimizers.Optimizer, loss: Loss) -> Learner:
     """Differentiate with JAX, which knows no state: variables go in and come out as values."""
     jax = importlib.import_module("jax")
-    objective = _objective(network, optimizer, loss)
+    objective, count = _objective(network, optimizer, loss), len(network.inputs)
 
-    def whole(learnt: Any, fixed: Any, slots: Any, images: Any, draws: Any, *rest: Any) -> Any:
+    def whole(learnt: Any, fixed: Any, slots: Any, *columns: Any) -> Any:
+        inputs, rest = list(columns[:count]), columns[count:]
         output, fixed, penalties = network.stateless_call(
-            learnt, fixed, [images, draws], training=True, return_losses=True
+            learnt, fixed, inputs, training=True, return_losses=True
         )
         with keras.StatelessScope(state_mapping=list(zip(optimizer.variables, slots, strict=True))):
             scaled, data_loss, bad = objective(output, penalties, *rest)
@@ -210,11 +218,12 @@ def _assign(variables: list[keras.Variable], values: list[Any]) -> None:
 def _torch(network: keras.Model, optimizer: keras.optimizers.Optimizer, loss: Loss) -> Learner:
     """Differentiate with PyTorch, operation by operation."""
     torch = importlib.import_module("torch")
-    objective = _objective(network, optimizer, loss)
+    objective, count = _objective(network, optimizer, loss), len(network.inputs)
 
     def differentiate(*columns: Any) -> tuple[Gradients, Any, Any]:
-        images, draws, *rest = map(ops.convert_to_tensor, columns)
-        output = network([images, draws], training=True)
+        given = list(map(ops.convert_to_tensor, columns))
+        inputs, rest = given[:count], given[count:]
+        output = network(inputs, training=True)
         scaled, data_loss, bad = objective(output, network.losses, *rest)
         gradients = torch.autograd.grad(scaled, _values(network.trainable_variables))
         return list(gradients), data_loss.detach(), bad

@@ -4,17 +4,46 @@
 """
 
 import difflib
+import functools
 import hashlib
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from model.chain_words import is_always_drawn, is_drawn, layers_of, used_branches
 from schemas.errors import ModelError
 
 _FOLDER = Path(__file__).parent / "presets"
+OPTIONAL: Mapping[str, Any] = {
+    "network.measures": ["rings"],
+    "network.clip": 0.0,
+    "network.moving_epochs": 0.0,
+    "loss.crps_share": 0.0,
+    "training.keep": "best",
+    "optimizer.plateau_epochs": 5,
+    "optimizer.lowest_rate": 0.0,
+    "augment.fill": "nearest",
+    "vector.missing": 0.0,
+    "network.l2_of": "kernels",
+}
+"""Keys that a preset has only where it says them, and what holds elsewhere: so the others' digests do not name them."""
+LATER = (
+    *(
+        "augment.flips",
+        "augment.rotation_deg",
+        "augment.shift",
+        "augment.zoom",
+        "transfer.from",
+        "vector.kind",
+    ),
+    *("input.arcsec_per_pixel", "input.bands", "input.pixels", "input.unit"),
+    *("network.bayesian", "network.end", "network.faithful", "network.frozen", "network.l2"),
+)
+"""Keys that came after version 0.1.0: where they have ``_base``'s value a preset's dict and digest are as they were, so
+that its runs find their networks again."""
 
 
 @dataclass(frozen=True)
@@ -33,30 +62,66 @@ class Preset:
         return self.sections[section]
 
     @property
+    def drops(self) -> bool:
+        """Whether the network has dropout or variational layers, which Monte-Carlo passes need."""
+        network = self["network"]
+        if network["kind"] != "chains":
+            return network["dropout"] > 0
+        return network["bayesian"] or any(is_drawn(layer, network) for layer in self._layers())
+
+    @property
+    def always_draws(self) -> bool:
+        """Whether what the network says of a row depends on the row's draw in evaluation too, without passes."""
+        network = self["network"]
+        return network["kind"] == "chains" and any(
+            is_always_drawn(layer, network) for layer in self._layers()
+        )
+
+    def _layers(self) -> Iterator[Mapping[str, Any]]:
+        """Yield the layers of a network of chains, branch by branch."""
+        network = self["network"]
+        return (layer for branch in used_branches(network) for layer in layers_of(branch, network))
+
+    @property
     def digest(self) -> str:
         """SHA-256 of everything that decides the result."""
         return hashlib.sha256(json.dumps(self.as_dict(), sort_keys=True).encode()).hexdigest()
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the preset as JSON-able values, the inverse of `preset_from_dict`."""
+        """Return the preset as JSON-able values, the inverse of `preset_from_dict`, which knows those of `LATER`."""
+        unsaid = {key for key, value in _later().items() if flat(self.sections).get(key) == value}
+        sections = {
+            name: {key: value for key, value in section.items() if f"{name}.{key}" not in unsaid}
+            for name, section in self.sections.items()
+        }
         return {
             "name": self.name,
             "description": self.description,
             "minimum_pixels": self.minimum_pixels,
-            "sections": {key: dict(value) for key, value in self.sections.items()},
+            "sections": {name: section for name, section in sections.items() if section},
         }
 
 
 def preset_from_dict(values: Mapping[str, Any]) -> Preset:
     """Return the preset `Preset.as_dict` described."""
-    return Preset(values["name"], values["description"], values["minimum_pixels"], values["sections"])
+    sections = {name: dict(section) for name, section in values["sections"].items()}
+    for key, value in _later().items():
+        section, name = key.split(".")
+        sections.setdefault(section, {}).setdefault(name, value)
+    return Preset(values["name"], values["description"], values["minimum_pixels"], sections)
+
+
+@functools.cache
+def _later() -> dict[str, Any]:
+    base = flat(_table("_base"))
+    return {key: base[key] for key in LATER}
 
 
 def preset_names() -> list[str]:
     """Return the names of the presets that are shipped.
 
-    >>> preset_names()
-    ['light', 'menko']
+    >>> {"light", "menko", "csst-hybrid"} <= set(preset_names())
+    True
     """
     return sorted(path.stem for path in _FOLDER.glob("[!_]*.toml"))
 
@@ -84,26 +149,40 @@ def load_preset(name: str, overrides: Mapping[str, Any] | None = None) -> Preset
         raise ModelError(
             f"there is no preset {name!r}", f"set model.preset to one of: {', '.join(preset_names())}"
         )
-    base, own = (tomllib.loads((_FOLDER / f"{file}.toml").read_text()) for file in ("_base", name))
-    description, minimum_pixels = own.pop("description"), own.pop("minimum_pixels")
-    table = {section: base.get(section, {}) | own.get(section, {}) for section in base | own}
-    for key, value in _flat(overrides or {}).items():
+    table = _table(name)
+    description, minimum_pixels = table.pop("description"), table.pop("minimum_pixels")
+    for key, value in flat(overrides or {}).items():
         _put(table, name, key, value)
     return Preset(name, description, minimum_pixels, table)
 
 
-def _flat(overrides: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def _table(name: str) -> dict[str, Any]:
+    """Return what the file of a preset says, with what it has from the one it is ``based_on``, or ``_base``."""
+    own = tomllib.loads((_FOLDER / f"{name}.toml").read_text())
+    if name == "_base":
+        return own
+    base = _table(own.pop("based_on", "_base"))
+    sections = {key: base.get(key, {}) | value for key, value in own.items() if isinstance(value, dict)}
+    return base | own | sections
+
+
+def flat(overrides: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested overrides by their dotted keys.
+
+    >>> flat({"head": {"bins": 90}, "training.epochs": 3})
+    {'head.bins': 90, 'training.epochs': 3}
+    """
+    found: dict[str, Any] = {}
     for key, value in overrides.items():
         if isinstance(value, Mapping):
-            flat.update(_flat(value, f"{prefix}{key}."))
+            found.update(flat(value, f"{prefix}{key}."))
         else:
-            flat[f"{prefix}{key}"] = value
-    return flat
+            found[f"{prefix}{key}"] = value
+    return found
 
 
 def _put(table: dict[str, Any], preset: str, key: str, value: Any) -> None:
-    known = {f"{section}.{name}" for section, values in table.items() for name in values}
+    known = OPTIONAL.keys() | {f"{section}.{name}" for section, values in table.items() for name in values}
     if key not in known:
         nearest = difflib.get_close_matches(key, known, 1, 0.5)
         hint = f"did you mean {nearest[0]!r}? " if nearest else ""
@@ -111,7 +190,7 @@ def _put(table: dict[str, Any], preset: str, key: str, value: Any) -> None:
             f"preset {preset!r} has no key {key!r}", f"{hint}known keys: {', '.join(sorted(known))}"
         )
     section, name = key.split(".")
-    old = table[section][name]
+    old = table[section].get(name, OPTIONAL.get(key))
     if isinstance(old, float) and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if type(value) is not type(old):

@@ -10,7 +10,7 @@ import importlib.metadata
 import itertools
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +18,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.bundles import Bundle
+from model.forests import Forest
+from model.intake import intake_of
 from model.threads import engine as framework
 from model.threads import import_with_tensorflow
 from schemas.errors import ModelError
 
 Array = NDArray[Any]
-Answer = Callable[[Array, Array], Callable[[], Array]]
-"""Begins to compute; what it returns waits for the answers: the head's, ``(pass, batch, width)``, to images
-``(batch, y, x, band)`` and draws ``(pass, batch)``. A thread may begin `AHEAD` before it waits for the first one."""
+Answer = Callable[[Mapping[str, Array]], Callable[[], Array]]
+"""Begins to compute; what it returns waits for the answers: the head's, ``(pass, batch, width)``, to what is given by
+name: ``image`` and ``vector`` ``(batch, ...)``, and ``draw`` ``(pass, batch)``. A thread may begin `AHEAD` before it
+waits for the first one."""
 AHEAD = 2
 
+_ROWS_OF_A_FOREST = 4096
+_SAMPLES_AT_ONCE = 1 << 19
 ENGINES = ("auto", "openvino", "tensorflow")
 EXPORTED = {False: "network", True: "dropout"}
 """Name of an export's files, without and with dropout in inference."""
@@ -52,7 +57,7 @@ def import_openvino() -> Any:
 
 
 def engine_of(bundle: Bundle, engine: str) -> str:
-    """Return what computes a bundle: ``openvino`` or ``tensorflow``.
+    """Return what computes a bundle: ``openvino`` or ``tensorflow``, or ``numpy`` for a forest.
 
     Parameters
     ----------
@@ -70,6 +75,8 @@ def engine_of(bundle: Bundle, engine: str) -> str:
         raise ModelError(
             f"there is no engine {engine!r}", f"set model.engine to one of: {', '.join(ENGINES)}"
         )
+    if bundle.preset["network"]["kind"] == "forest":
+        return "numpy"
     if engine == "tensorflow" or (engine == "auto" and not bundle.export):
         return "tensorflow"
     if not bundle.export:
@@ -119,13 +126,16 @@ def make_answer(bundle: Bundle, *, engine: str, batch: int, passes: int, threads
     ModelError
         The engine is not there, the weights do not fit, or the preset has no dropout that passes could vary.
     """
-    if passes and not bundle.preset["network"].get("dropout"):
+    if passes and not bundle.preset.drops:
         raise ModelError(
             f"{passes} Monte-Carlo passes are asked for, and preset {bundle.preset.name!r} has no dropout: "
             "all of them would be the same",
             "set model.passes to 0, or train with network.dropout above 0",
         )
-    if engine_of(bundle, engine) == "openvino":
+    computes = engine_of(bundle, engine)
+    if computes == "numpy":
+        return _forest(bundle)
+    if computes == "openvino":
         return _openvino(bundle, batch, passes, threads)
     return _tensorflow(bundle, batch, passes)
 
@@ -150,12 +160,34 @@ def restored(bundle: Bundle, *, monte_carlo: bool = False) -> Any:
     return network
 
 
+def best_batch(bundle: Bundle) -> int:
+    """Return how many rows are best computed at once.
+
+    What 32 images take fits into a core's cache (decision 0012), but not what 32 long signals do; a forest goes down
+    each tree with all rows.
+    """
+    if bundle.preset["network"]["kind"] == "forest":
+        return _ROWS_OF_A_FOREST
+    shape = bundle.geometry.shape
+    return max(1, min(32, _SAMPLES_AT_ONCE // shape[0])) if len(shape) == 1 else 32
+
+
+def _forest(bundle: Bundle) -> Answer:
+    forest = Forest(*bundle.weights)
+
+    def begin(given: Mapping[str, Array]) -> Callable[[], Array]:
+        found = forest.pdf(given["vector"])[None]
+        return lambda: found
+
+    return begin
+
+
 def _tensorflow(bundle: Bundle, batch: int, passes: int) -> Answer:
     network = restored(bundle, monte_carlo=passes > 0)
     answer = framework().inference(network, bundle.preset["head"], batch)
 
-    def begin(images: Array, draws: Array) -> Callable[[], Array]:
-        found = np.stack([answer(images, row) for row in draws])
+    def begin(given: Mapping[str, Array]) -> Callable[[], Array]:
+        found = np.stack([answer({**given, "draw": row}) for row in given["draw"]])
         return lambda: found
 
     return begin
@@ -176,8 +208,10 @@ def _openvino(bundle: Bundle, batch: int, passes: int, threads: int) -> Answer:
         "INFERENCE_PRECISION_HINT": "f32",
         "ENABLE_CPU_PINNING": False,
     }
-    side, bands = bundle.geometry.pixels, len(bundle.geometry.bands)
-    shapes = {"images": [batch, side, side, bands]} | ({"draws": [passes, batch]} if passes else {})
+    intake = intake_of(bundle.preset)
+    shapes = {"image": [batch, *bundle.geometry.whole]} if intake.image else {}
+    shapes |= {"vector": [batch, intake.vector.width]} if intake.vector else {}
+    shapes |= {"draw": [max(1, passes), batch]} if passes or bundle.preset.always_draws else {}
     try:
         core = openvino.Core()
         model = core.read_model(path)
@@ -190,17 +224,16 @@ def _openvino(bundle: Bundle, batch: int, passes: int, threads: int) -> Answer:
         ) from error
     local = threading.local()
 
-    def begin(images: Array, draws: Array) -> Callable[[], Array]:
+    def begin(given: Mapping[str, Array]) -> Callable[[], Array]:
         if not hasattr(local, "requests"):
             local.requests = itertools.cycle([compiled.create_infer_request() for _ in range(AHEAD)])
         request = next(local.requests)
-        given = {"images": images} | ({"draws": draws} if passes else {})
-        tensors = {name: openvino.Tensor(array, shared_memory=True) for name, array in given.items()}
+        tensors = {name: openvino.Tensor(given[name], shared_memory=True) for name in shapes}
         request.start_async(tensors)
 
         def wait() -> Array:
             request.wait()
-            del tensors["images"]  # held until here
+            tensors.clear()  # held until here
             return np.array(request.get_output_tensor().data)
 
         return wait

@@ -2,8 +2,9 @@
 
 A training is a loop over epochs and their global batches. Every member of the group (see `schemas.records.Place`)
 runs this loop with its own share of each batch; rank 0 alone reads and writes checkpoints (`model.state`), after
-each epoch and within one, and writes the bundle. What is kept is the epoch with the lowest validation loss, not
-the last one. Nothing here depends on the number of members but who reads which rows.
+each epoch and within one, and writes the bundle. What is kept is the epoch with the lowest validation loss, or the
+last one if the preset's ``training.keep`` says so. Nothing here depends on the number of members but who reads which
+rows.
 """
 
 import hashlib
@@ -17,15 +18,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.batches import Batch, training_epochs
-from model.bundles import write_bundle
+from model.bundles import load_bundle, write_bundle
 from model.export import export_bundle
+from model.forest_training import grow
+from model.intake import training_intake_of
 from model.jobs import TrainingJob, TrainingResult, regroup_file
 from model.machine import Machine, assemble
 from model.material import Data, counts, gather, job_digest
 from model.measuring import measure
-from model.metrics import photoz_metrics
 from model.optimizers import learning_rate
 from model.order import batches_per_epoch
+from model.pixel_material import weighed
 from model.presets import Preset, load_preset
 from model.scalars import Scalars
 from model.state import Arrays, Checkpoints, Progress, State, decode, encode
@@ -78,12 +81,27 @@ def train(job: TrainingJob, *, report: Report, place: Place = ALONE) -> Training
     """
     started = time.monotonic()
     preset = load_preset(job.preset, job.resolved_overrides())
+    if preset["network"]["kind"] == "forest":
+        return grow(job, preset, report=report, place=place)
     data = gather(job, preset, members=place.size)
+    preset = weighed(preset, data)
     framework = engine()
     framework.prepare(job.seed)
-    machine = assemble(preset, data.cube, job.seed, group=framework.join(place))
+    donors = [load_bundle(path) for path in job.donors]
+    machine = assemble(
+        preset,
+        data.cube,
+        job.seed,
+        group=framework.join(place),
+        donors=donors,
+        rows=len(data.parts[Part.TRAIN].rows),
+    )
     training = Training(job, place, preset, data, machine, report)
-    resumed_from = training.begin(job_digest(job, preset, data, versions=framework.versions()))
+    resumed_from = training.begin(
+        job_digest(
+            job, preset, data, versions=framework.versions(), donors=[donor.digest for donor in donors]
+        )
+    )
     if not training.learn():
         return TrainingResult.to_regroup(training.progress.epoch, round(time.monotonic() - started, 3))
     found = training.conclude()
@@ -163,6 +181,7 @@ class Training:
             seed=self._job.seed,
             epochs=range(self.progress.epoch, settings["epochs"]),
             turn=self._preset["input"]["symmetries"],
+            intake=training_intake_of(self._preset),
             rank=self._place.rank,
             members=self._place.size,
             skip=self.progress.batch,
@@ -227,12 +246,11 @@ class Training:
     def _measured(self) -> dict[str, Any]:
         found = measure(self._machine, self._data, Part.VALIDATION, self._preset, alive=self._pulse)
         labels = self._data.parts[Part.VALIDATION].labels
-        finite = np.isfinite(found.z).any()
         return {
             "epoch": self.progress.epoch + 1,
             "loss": self.progress.loss_sum / len(self._train.rows),
             "val_loss": found.loss,
-            "val_sigma_nmad": photoz_metrics(labels, found.z).sigma_nmad if finite else math.nan,
+            **found.of_an_epoch(labels, self._job.definition),
             "learning_rate": self._rate(self.progress.step - 1),
         }
 
@@ -240,13 +258,17 @@ class Training:
         progress = self.progress
         progress.epoch, progress.batch, progress.loss_sum = entry["epoch"], 0, 0.0
         progress.history.append(entry)
-        if entry["val_loss"] < progress.best_loss:
+        last = self._preset["training"].get("keep", "best") == "last" and math.isfinite(entry["val_loss"])
+        if last or entry["val_loss"] < progress.best_loss:
             progress.best_loss, progress.best_epoch = entry["val_loss"], entry["epoch"]
             progress.best = [np.copy(weight) for weight in self._machine.network.get_weights()]
 
     def _rate(self, step: int) -> float:
         steps = self._count * self._preset["training"]["epochs"]
-        return learning_rate(self._preset["optimizer"], step, steps, steps_per_epoch=self._count)
+        losses = [entry["val_loss"] for entry in self.progress.history]
+        return learning_rate(
+            self._preset["optimizer"], step, steps, steps_per_epoch=self._count, losses=losses
+        )
 
     def _save(self) -> None:
         """Write a checkpoint, unless what has been learnt is worthless."""

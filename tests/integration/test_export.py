@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 
 from model.bundles import EXPORTS, load_bundle, write_bundle
-from model.cubes import Geometry
 from model.estimates import combine
 from model.export import export_bundle
+from model.geometry import Geometry
 from model.networks import build_network
-from model.prediction import Predictor
+from model.predictor import Predictor
 from model.presets import load_preset
 from schemas.errors import ModelError
 
 needs_openvino = pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reason="needs openvino")
-GEOMETRY = Geometry(48, ("i", "r", "g"), 0.4)
+GEOMETRY = Geometry((48, 48), ("i", "r", "g"), 0.4)
 IMAGES = np.random.default_rng(0).integers(0, 255, (40, 48, 48, 3)).astype("u1")
 SMALL = {"network.hidden": [16], "network.members": 2, "network.rings": 6, "head.bins": 40}
 
@@ -117,7 +117,7 @@ def test_openvino_without_an_export_is_refused_and_auto_takes_tensorflow(tmp_pat
 @needs_openvino
 def test_who_predicts_with_an_export_imports_no_tensorflow_and_calls_nobody(exported, tmp_path):
     code = (
-        "import sys\nimport numpy as np\nfrom model.prediction import predictor_for\n"
+        "import sys\nimport numpy as np\nfrom model.predictor import predictor_for\n"
         f"answers = predictor_for(({str(exported)!r},), batch=8)(np.zeros((3, 48, 48, 3), 'u1'))\n"
         "assert answers.shape == (1, 3, 40)\n"
         "print([name for name in ('tensorflow', 'keras', 'openvino_telemetry') if sys.modules.get(name)])\n"

@@ -20,7 +20,7 @@ from trainers import small_job, toy
 
 from model.batches import Batch
 from model.bundles import load_bundle
-from model.cubes import Geometry
+from model.geometry import Geometry
 from model.launch import run_trainer
 from model.presets import load_preset
 from model.threads import engine, import_with_tensorflow
@@ -41,9 +41,22 @@ DESCENT = {"optimizer.kind": "sgd", "optimizer.learning_rate": 0.02}
 IN_PIECES = {**SMALL, **DESCENT, "training.accumulate": 5, "optimizer.clip_norm": 0.2}
 CONVOLUTIONAL = {
     **DESCENT,
-    "network.stages": [[[3, 8], [1, 8]], [[3, 8]]],
+    "network.branches": [
+        {
+            "name": "cnn",
+            "input": "image",
+            "layers": [
+                {"kind": "conv", "kernel": 3, "filters": 8, "norm": True, "activation": "relu"},
+                {"kind": "conv", "kernel": 1, "filters": 8, "norm": True, "activation": "relu"},
+                {"kind": "pool", "size": 2},
+                {"kind": "conv", "kernel": 3, "filters": 8, "norm": True, "activation": "relu"},
+                {"kind": "global_average"},
+                {"kind": "dropout"},
+            ],
+        }
+    ],
     "network.dropout": 0.3,
-    "network.l2": 1e-2,
+    "network.l2": 0.1,
 }
 CASES = {
     "in pieces, clipped": ("light", IN_PIECES),
@@ -66,7 +79,8 @@ def batches(seed, last=ROWS):
     for index in range(STEPS):
         size = last if index == STEPS - 1 else ROWS
         rows = np.arange(index * ROWS, index * ROWS + size)
-        yield Batch(index, size, rows, images[rows], z[rows], weights[rows], draws[rows])
+        content = images[rows], np.empty((len(rows), 0), np.float32)
+        yield Batch(index, size, rows, content, z[rows], weights[rows], draws[rows])
 
 
 def learn(name, weights):
@@ -79,7 +93,7 @@ def learn(name, weights):
     group, precision = engine().join(Place()), preset["training"]["precision"]
     pieces = preset["training"]["accumulate"]
     loss = make_loss(preset["loss"], preset["head"])
-    geometry = Geometry(24 if preset.name == "light" else 32, ("i", "r", "g"), 0.4)
+    geometry = Geometry(2 * (24 if preset.name == "light" else 32,), ("i", "r", "g"), 0.4)
     network = build_network(preset, geometry, seed=1, precision=precision)
     optimizer = make_optimizer(preset["optimizer"], precision=precision)
     if weights is not None:
@@ -90,7 +104,7 @@ def learn(name, weights):
     seen = list(batches(5 if name == "other draws" else 2, last=3 if pieces > 1 else ROWS))
     if preset.name == "menko":
         seen = [_padded(batch) for batch in seen]
-    output = [evaluate(seen[0].images, seen[0].labels)[1]]
+    output = [evaluate(seen[0])[1]]
     curve = []
     for batch in seen:
         optimizer.learning_rate.assign(
@@ -100,7 +114,7 @@ def learn(name, weights):
         assert not bad.any() and len(bad) == batch.size
         curve.append(data_loss)
     answer = engine().inference(network, preset["head"], ROWS)
-    output.append(answer(seen[0].images, np.zeros(ROWS, np.int32)))
+    output.append(answer({"image": seen[0].images, "draw": np.zeros(ROWS, np.int32)}))
     bad = step(_with_bad_labels(seen[1]))[1]
     return before, {"curve": np.array(curve), "before": output[0], "after": output[1], "bad": bad}
 
@@ -112,7 +126,7 @@ def _with_bad_labels(batch):
 
 
 def _padded(batch):
-    return replace(batch, images=np.pad(batch.images, ((0, 0), (4, 4), (4, 4), (0, 0))))
+    return replace(batch, content=(np.pad(batch.images, ((0, 0), (4, 4), (4, 4), (0, 0))), batch.content[1]))
 
 
 def answers_of(name, weights):
@@ -121,7 +135,7 @@ def answers_of(name, weights):
 
     preset = load_preset(name)
     images, draws = np.random.default_rng(3).integers(0, 256, (4, 48, 48, 3), "u1"), np.arange(4, dtype="i4")
-    network = build_network(preset, Geometry(48, ("i", "r", "g"), 0.4), seed=1, monte_carlo=True)
+    network = build_network(preset, Geometry((48, 48), ("i", "r", "g"), 0.4), seed=1, monte_carlo=True)
     if weights is not None:
         network.set_weights(weights)
     one, other = (network.predict_on_batch([images, d]) for d in (draws, draws + 9))

@@ -6,15 +6,17 @@ import pyarrow.parquet as pq
 import pytest
 
 from model.bundles import load_bundle, write_bundle
-from model.cubes import Geometry
 from model.estimates import estimate
+from model.export import export_bundle
+from model.geometry import Geometry
 from model.networks import build_network
-from model.prediction import Predictor, predict_block, predictor_for
+from model.prediction import predict_block
+from model.predictor import Predictor, predictor_for
 from model.presets import load_preset
 from schemas.errors import ModelError, StoreError
 
 ROWS, PIXELS = 300, 32
-GEOMETRY = Geometry(PIXELS, ("i", "r", "g"), 0.4)
+GEOMETRY = Geometry((PIXELS, PIXELS), ("i", "r", "g"), 0.4)
 SMALL = {"network.hidden": [16], "network.members": 2, "network.rings": 6, "head.bins": 40}
 
 
@@ -110,7 +112,25 @@ def test_a_pdf_and_its_estimate_agree(tmp_path, cube, bundle):
 @pytest.mark.parametrize("preset", ["light", "menko"])
 def test_predictions_do_not_depend_on_batch_or_block(tmp_path, cube, bundle, preset):
     if preset == "menko":
-        bundle = _bundle(tmp_path / "bundle", "menko", **{"network.stages": [[[3, 8]], [[3, 8]]]})
+        bundle = _bundle(
+            tmp_path / "bundle",
+            "menko",
+            **{
+                "network.branches": [
+                    {
+                        "name": "cnn",
+                        "input": "image",
+                        "layers": [
+                            {"kind": "conv", "kernel": 3, "filters": 8, "norm": True, "activation": "relu"},
+                            {"kind": "pool", "size": 2},
+                            {"kind": "conv", "kernel": 3, "filters": 8, "norm": True, "activation": "relu"},
+                            {"kind": "global_average"},
+                            {"kind": "dropout"},
+                        ],
+                    }
+                ]
+            },
+        )
     _, whole = _predict(cube, bundle, tmp_path / "whole")
     for batch in (7, 500):
         _, other = _predict(cube, bundle, tmp_path / f"b{batch}", batch=batch)
@@ -143,11 +163,51 @@ def test_a_bundle_is_loaded_once_a_process_and_again_when_it_changed(tmp_path):
     assert predictor_for((path,)) is not first
 
 
+def test_dropout_that_never_rests_is_of_the_row_whatever_batch_block_or_engine_it_is_in(tmp_path, write_cube):
+    layers = [
+        {"kind": "conv", "kernel": 3, "filters": 8, "activation": "relu"},
+        {"kind": "global_average"},
+        {"kind": "dropout", "rate": 0.5, "faithful": {"always": True}},
+    ]
+    branches = {"network.branches": [{"name": "cnn", "input": "image", "layers": layers}]}
+    still = _bundle(tmp_path / "still", "menko", **branches)
+    restless = _bundle(tmp_path / "restless", "menko", **branches, **{"network.faithful": True})
+    export_bundle(Path(restless))
+    alike = write_cube(tmp_path / "alike.zarr", np.full((40, PIXELS, PIXELS, 3), 90, "u1"))
+
+    def said(bundle, name, *where, **settings):
+        return _predict(alike, bundle, tmp_path / name, *where, **settings)[1]["z_phot"].to_numpy()
+
+    assert np.ptp(said(still, "still.parquet", 0, 40)) == 0
+    whole = said(restless, "whole", 0, 40)
+    assert len(np.unique(whole)) > 20
+    pieces = [said(restless, f"p{start}", start, start + 8, batch=3) for start in range(0, 40, 8)]
+    assert np.concatenate(pieces) == pytest.approx(whole, abs=1e-6)
+    assert said(restless, "other", 0, 40, engine="tensorflow") == pytest.approx(whole, abs=1e-5)
+    passes = said(restless, "passes", 0, 40, passes=3)
+    assert not np.allclose(passes, whole, atol=1e-4)
+
+
 def test_averaging_over_symmetries_gives_the_same_answer_for_every_symmetry(tmp_path, images):
     path = _bundle(
         tmp_path / "b",
         "menko",
-        **{"network.stages": [[[3, 8]], [[3, 8]]], "input.average_symmetries": True},
+        **{
+            "network.branches": [
+                {
+                    "name": "cnn",
+                    "input": "image",
+                    "layers": [
+                        {"kind": "conv", "kernel": 3, "filters": 8, "norm": True, "activation": "relu"},
+                        {"kind": "pool", "size": 2},
+                        {"kind": "conv", "kernel": 3, "filters": 8, "norm": True, "activation": "relu"},
+                        {"kind": "global_average"},
+                        {"kind": "dropout"},
+                    ],
+                }
+            ],
+            "input.average_symmetries": True,
+        },
     )
     image = images[:1]
     predictor = Predictor([load_bundle(path)], batch=2)
@@ -192,7 +252,21 @@ def test_passes_of_two_bundles_are_all_different(bundle, other, images):
 
 
 def test_a_head_without_a_pdf_takes_its_error_from_the_spread(tmp_path, cube):
-    small = {"network.stages": [[[3, 8]], [[3, 8]]]}
+    small = {
+        "network.branches": [
+            {
+                "name": "cnn",
+                "input": "image",
+                "layers": [
+                    {"kind": "conv", "kernel": 3, "filters": 8, "norm": True, "activation": "relu"},
+                    {"kind": "pool", "size": 2},
+                    {"kind": "conv", "kernel": 3, "filters": 8, "norm": True, "activation": "relu"},
+                    {"kind": "global_average"},
+                    {"kind": "dropout"},
+                ],
+            }
+        ]
+    }
     paths = [_bundle(tmp_path / f"{seed}", "menko", seed=seed, **small) for seed in (1, 2, 3)]
     single = [_predict(cube, path, tmp_path / "one")[1]["z_phot"].to_numpy() for path in paths]
     _, table = _predict(cube, paths, tmp_path / "all")
@@ -204,7 +278,7 @@ def test_a_head_without_a_pdf_takes_its_error_from_the_spread(tmp_path, cube):
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
-        ({"geometry": Geometry(PIXELS, ("i", "r", "g"), 0.2)}, "same images"),
+        ({"geometry": Geometry((PIXELS, PIXELS), ("i", "r", "g"), 0.2)}, "same images"),
         ({"head.bins": 20}, "same head"),
         ({"target": "mass"}, "same target"),
     ],
@@ -234,7 +308,7 @@ def test_what_float16_takes_from_a_pdf_is_below_its_estimate_s_error(bundle, ima
 
 
 def test_a_cube_of_another_geometry_is_refused(tmp_path, cube):
-    other = _bundle(tmp_path / "b", geometry=Geometry(PIXELS, ("i", "r", "g"), 0.2))
+    other = _bundle(tmp_path / "b", geometry=Geometry((PIXELS, PIXELS), ("i", "r", "g"), 0.2))
     with pytest.raises(ModelError, match=r"arcsec_per_pixel=0\.2") as caught:
         predict_block(cube=cube, bundles=[other], start=0, stop=64, out=str(tmp_path / "part"))
     assert "same images settings" in caught.value.remedy

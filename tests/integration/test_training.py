@@ -11,7 +11,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from trainers import children_with, small_job, toy
+from trainers import SMALL, children_with, small_job, toy
 
 from model.bundles import load_bundle
 from model.jobs import write_task
@@ -166,6 +166,19 @@ def test_what_is_kept_is_the_best_epoch_and_not_the_last(tmp_path, cube):
     assert again.epochs == 1 + next(i for i in range(1, 8) if losses[i] >= min(losses[:i]) or i == 7)
 
 
+def test_features_that_are_remembered_teach_what_those_teach_that_are_measured_anew(
+    tmp_path, cube, monkeypatch
+):
+    small = {"network.members": 1, "network.hidden": [16], "network.measures": ["rings", "apertures"]}
+    curves = []
+    for name in ("once", "anew"):
+        job = small_job(tmp_path / name, cube, preset="aperture", overrides=small, epochs=2)
+        result = train(job, report=lambda _: None)
+        curves.append([[entry["loss"], entry["val_loss"]] for entry in result.history])
+        monkeypatch.setattr("model.machine.is_remembered", lambda preset: False)
+    assert curves[0] == [pytest.approx(losses, rel=1e-3) for losses in curves[1]]
+
+
 def test_another_seed_is_another_training_and_does_not_load_the_checkpoint(tmp_path, cube):
     events = []
     first = train(small_job(tmp_path, cube, epochs=1), report=events.append)
@@ -225,6 +238,21 @@ def test_a_training_that_is_asked_to_ends_at_the_epoch_s_end_and_goes_on_later(t
     assert asked.regroup and asked.epochs == 1 and not Path(job.bundle).exists()
     result = train(job, report=lambda _: None, place=Place(generation=5))
     assert not result.regroup and (result.resumed_from, result.epochs) == (1, 3)
+
+
+def test_a_rate_that_was_lowered_on_a_plateau_is_so_after_a_restart_too(tmp_path, cube):
+    lowered = {"optimizer.schedule": "plateau", "optimizer.plateau_epochs": 1, "optimizer.learning_rate": 0.5}
+    found = []
+    for stops in ((), (1,)):
+        folder = tmp_path / f"{len(stops)}"
+        job = small_job(folder, cube, epochs=4, overrides=SMALL | lowered, patience=4)
+        for generation in stops:
+            ask_to_regroup(Path(job.checkpoint), generation)
+            assert train(job, report=lambda _: None, place=Place(generation=generation)).regroup
+        found.append(train(job, report=lambda _: None, place=Place(generation=9)))
+    rates = [entry["learning_rate"] for entry in found[0].history]
+    assert len(set(rates)) > 1 and rates == sorted(rates, reverse=True)
+    assert found[1].history == found[0].history and found[1].digest == found[0].digest
 
 
 def test_the_papers_of_the_last_generations_are_kept(tmp_path, cube):

@@ -26,7 +26,19 @@ SHIPPED = 1e-4
 DESCENT = {"optimizer.kind": "sgd", "optimizer.momentum": 0.0, "optimizer.schedule": "constant"}
 CONVOLUTIONAL = {
     **DESCENT,
-    "network.stages": [[[3, 4]], [[3, 8]]],
+    "network.branches": [
+        {
+            "name": "cnn",
+            "input": "image",
+            "layers": [
+                {"kind": "conv", "kernel": 3, "filters": 4, "norm": True, "activation": "relu"},
+                {"kind": "pool", "size": 2},
+                {"kind": "conv", "kernel": 3, "filters": 8, "norm": True, "activation": "relu"},
+                {"kind": "global_average"},
+                {"kind": "dropout"},
+            ],
+        }
+    ],
     "network.l2": 0.1,
     "network.dropout": 0.3,
     "input.symmetries": True,

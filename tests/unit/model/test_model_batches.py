@@ -11,8 +11,11 @@ from zarr.codecs import Crc32cCodec
 from zarr.storage import MemoryStore
 
 from model.batches import ordered_batches, training_epochs
-from model.cubes import Cube, Geometry, LabelledRows, labelled_rows, read_ahead
-from model.order import apply_symmetries, batches_per_epoch, draws, symmetries
+from model.cubes import Cube, LabelledRows, labelled_rows, read_ahead
+from model.geometry import Geometry
+from model.intake import intake_of, training_intake_of
+from model.order import apply_symmetries, batches_per_epoch, draws, evaluation_draws, symmetries
+from model.presets import load_preset
 from schemas.errors import ModelError
 from schemas.flags import Part
 
@@ -29,7 +32,7 @@ def _cube(rows, block, reads=None, chunk=None):
             values = np.arange(rows, dtype=np.uint8)[span]
             return np.broadcast_to(values[:, None, None, None], (len(values), 2, 2, 1)).copy()
 
-    geometry = Geometry(2, ("r",), 0.4)
+    geometry = Geometry((2, 2), ("r",), 0.4)
     return Cube("memory", {"image": Images()}, geometry, rows, block, chunk or block)
 
 
@@ -134,11 +137,35 @@ def test_a_member_without_a_row_in_a_batch_is_given_an_empty_one_and_reads_nothi
 def test_a_row_is_turned_the_same_way_whoever_shows_it():
     random = np.random.default_rng(1)
     images = random.integers(0, 255, (40, 6, 6, 3), np.uint8)
-    cube = Cube("memory", {"image": images}, Geometry(6, ("i", "r", "g"), 0.4), 40, 8, 2)
+    cube = Cube("memory", {"image": images}, Geometry((6, 6), ("i", "r", "g"), 0.4), 40, 8, 2)
     for rank in range(3):
         for one in _epochs(cube, _part(range(40)), batch=7, epochs=[2], rank=rank, members=3, turn=True)[0]:
             which = symmetries(one.rows, seed=5, epoch=2)
             assert np.array_equal(one.images, apply_symmetries(images[one.rows], which))
+
+
+def test_fluxes_have_other_noise_in_every_epoch_and_the_same_whoever_shows_them():
+    rows, intake = 30, training_intake_of(load_preset("csst-mlp"))
+    assert intake.raw and not intake_of(load_preset("csst-mlp")).raw
+    columns = intake.vector.columns
+    flux = {name: np.full(rows, 1e-28 if name.startswith("flux") else 1e-29) for name in columns}
+    group = {f"feature_{name}": values for name, values in flux.items()}
+    cube = Cube("memory", group, Geometry((2, 2), ("r",), 0.4), rows, 8, 4)
+    part, settings = _part(range(rows)), {"batch": 7, "intake": intake, "epochs": [0, 1], "turn": True}
+    alone = [_by_row(batches) for batches in _epochs(cube, part, **settings)]
+    together = [_epochs(cube, part, rank=rank, members=3, **settings) for rank in range(3)]
+    for epoch in (0, 1):
+        shared = {row: vector for member in together for row, vector in _by_row(member[epoch]).items()}
+        assert shared.keys() == alone[epoch].keys() == set(range(rows))
+        assert all(np.array_equal(alone[epoch][row], vector) for row, vector in shared.items())
+    assert not any(np.array_equal(alone[0][row], alone[1][row]) for row in range(rows))
+    seen = 10 ** np.array([alone[0][row][:7] for row in range(rows)])
+    plain = 10 ** intake.vector(flux)[:, :7]
+    assert 0.07 < np.std(seen / plain) < 0.13
+
+
+def _by_row(batches):
+    return {int(row): vector for one in batches for row, vector in zip(one.rows, one.content[1], strict=True)}
 
 
 def test_rows_in_the_cube_s_order_come_in_that_order():
@@ -156,7 +183,7 @@ def test_the_members_have_contiguous_parts_of_the_rows_in_order(chosen, block, b
             found.append(list(batches))
     for own in found:
         assert all(len(b.rows) == b.size <= batch for b in own) and all(len(b.rows) for b in own)
-        assert not any(b.draws.any() for b in own)
+        assert all(np.array_equal(b.draws, evaluation_draws(b.rows)) for b in own)
     lengths = [sum(b.size for b in own) for own in found]
     assert max(lengths) - min(lengths) <= 1
     everything = [b for own in found for b in own]
@@ -188,7 +215,7 @@ def test_a_member_reads_the_chunks_of_its_own_part_of_each_block():
         compressors=[Crc32cCodec()],
     )
     image[:] = np.broadcast_to((np.arange(rows) % 251)[:, None, None, None], image.shape)
-    cube = Cube("memory", zarr.open_group(store, mode="r"), Geometry(2, ("r",), 0.4), rows, block, chunk)
+    cube = Cube("memory", zarr.open_group(store, mode="r"), Geometry((2, 2), ("r",), 0.4), rows, block, chunk)
 
     def read(rank, members):
         _Counted.chunks = 0
@@ -230,7 +257,7 @@ def test_a_member_holds_its_rows_of_less_than_three_blocks_and_what_is_read_at_o
         def __getitem__(self, span):
             return images[span].copy()
 
-    cube = Cube("memory", {"image": Images()}, Geometry(64, ("i", "r", "g"), 0.4), 4096, 1024, 64)
+    cube = Cube("memory", {"image": Images()}, Geometry((64, 64), ("i", "r", "g"), 0.4), 4096, 1024, 64)
     part = _part(np.flatnonzero(np.arange(4096) % 10).tolist())
     place = {"batch": 64, "rank": members // 2, "members": members}
     tracemalloc.start()
@@ -304,7 +331,7 @@ def test_only_good_labelled_rows_are_used():
         "split": np.array([0, 0, 0, 1, 2], "u1"),
         "status": np.array([1, 1, 34, 1, 1], "u1"),
     }
-    parts = labelled_rows(Cube("memory", group, Geometry(2, ("r",), 0.4), 5, 8, 1))
+    parts = labelled_rows(Cube("memory", group, Geometry((2, 2), ("r",), 0.4), 5, 8, 1))
     assert {part: rows.rows.tolist() for part, rows in parts.items()} == {
         Part.TRAIN: [0],
         Part.VALIDATION: [3],
@@ -315,4 +342,4 @@ def test_only_good_labelled_rows_are_used():
 def test_a_cube_without_labels_is_refused():
     group = {"label": np.full(3, np.nan), "split": np.zeros(3, "u1"), "status": np.ones(3, "u1")}
     with pytest.raises(ModelError, match="none of the 3 rows"):
-        labelled_rows(Cube("memory", group, Geometry(2, ("r",), 0.4), 3, 8, 1))
+        labelled_rows(Cube("memory", group, Geometry((2, 2), ("r",), 0.4), 3, 8, 1))

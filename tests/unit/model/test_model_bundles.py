@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from model.bundles import load_bundle, write_bundle
-from model.cubes import Geometry
+from model.geometry import Geometry
 from model.presets import load_preset
 from model.tensors import pack, unpack
 from schemas.errors import ModelError
 
 WEIGHTS = [np.arange(6, dtype="f4").reshape(2, 3), np.array([1.5], "f4"), np.zeros((0,), "f4")]
-GEOMETRY = Geometry(64, ("i", "r", "g"), 0.396)
+GEOMETRY = Geometry((64, 64), ("i", "r", "g"), 0.396)
 
 
 def _write(folder, weights=WEIGHTS, run="first", preset="light"):

@@ -6,7 +6,7 @@ import pytest
 
 from model import engines
 from model.batches import Batch
-from model.cubes import Geometry
+from model.geometry import Geometry
 from model.heads import summarise
 from model.losses import make_loss
 from model.networks import build_network
@@ -16,7 +16,8 @@ from schemas.records import Place
 
 def _toy(**dense):
     """One weight, one bias, mean squared error: a network whose gradient is known."""
-    images, draws = keras.Input((2, 2, 1), dtype="uint8"), keras.Input((), dtype="int32")
+    images = keras.Input((2, 2, 1), dtype="uint8", name="image")
+    draws = keras.Input((), dtype="int32", name="draw")
     x = keras.layers.GlobalAveragePooling2D()(keras.ops.cast(images, "float32"))
     dense = keras.layers.Dense(1, **{"kernel_initializer": "zeros", **dense})
     return keras.Model([images, draws], keras.ops.expand_dims(dense(x), 1))
@@ -39,7 +40,7 @@ def _batch(values, labels, *, size=None, weights=None):
         index=0,
         size=count if size is None else size,
         rows=np.arange(count),
-        images=np.broadcast_to(pixels, (count, 2, 2, 1)).copy(),
+        content=(np.broadcast_to(pixels, (count, 2, 2, 1)).copy(), np.empty((count, 0), np.float32)),
         labels=np.array(labels, np.float32),
         weights=np.ones(count, np.float32) if weights is None else np.array(weights, np.float32),
         draws=np.zeros(count, np.int32),
@@ -128,25 +129,40 @@ def test_a_group_of_one_gives_back_what_it_is_given():
 def test_frozen_inference_equals_the_network_in_inference_mode(name):
     small = {
         "light": {"network.members": 1, "network.hidden": [16], "network.rings": 6},
-        "menko": {"network.stages": [[[3, 8], [1, 8]], [[3, 8]]]},
+        "menko": {
+            "network.branches": [
+                {
+                    "name": "cnn",
+                    "input": "image",
+                    "layers": [
+                        {"kind": "conv", "kernel": 3, "filters": 8, "norm": True, "activation": "relu"},
+                        {"kind": "conv", "kernel": 1, "filters": 8, "norm": True, "activation": "relu"},
+                        {"kind": "pool", "size": 2},
+                        {"kind": "conv", "kernel": 3, "filters": 8, "norm": True, "activation": "relu"},
+                        {"kind": "global_average"},
+                        {"kind": "dropout"},
+                    ],
+                }
+            ]
+        },
     }
     preset = load_preset(name, small[name])
-    network = build_network(preset, Geometry(32, ("i", "r", "g"), 0.4), seed=1)
+    network = build_network(preset, Geometry((32, 32), ("i", "r", "g"), 0.4), seed=1)
     random = np.random.default_rng(0)
     network.set_weights([w + random.uniform(0, 0.01, w.shape).astype(w.dtype) for w in network.get_weights()])
     images = random.integers(0, [[[[60]]], [[[250]]], [[[120]]], [[[180]]]], (4, 32, 32, 3)).astype(np.uint8)
     draws = np.zeros(4, np.int32)
     expected = np.asarray(summarise(network([images, draws], training=False), preset["head"]))
-    frozen = engines.inference(network, preset["head"], 4)(images, draws)
+    frozen = engines.inference(network, preset["head"], 4)({"image": images, "draw": draws})
     assert np.ptp(expected, axis=0).max() > 1e-4
     assert np.abs(frozen - expected).max() < 1e-5
 
 
 def test_frozen_inference_of_a_monte_carlo_network_depends_on_the_draws():
     preset = load_preset("light", {"network.members": 1, "network.hidden": [16], "network.rings": 6})
-    network = build_network(preset, Geometry(32, ("i", "r", "g"), 0.4), seed=1, monte_carlo=True)
+    network = build_network(preset, Geometry((32, 32), ("i", "r", "g"), 0.4), seed=1, monte_carlo=True)
     images = np.random.default_rng(0).integers(0, 255, (4, 32, 32, 3)).astype(np.uint8)
     answer = engines.inference(network, preset["head"], 4)
-    one, again, other = (answer(images, np.full(4, draw, np.int32)) for draw in (1, 1, 2))
+    one, again, other = (answer({"image": images, "draw": np.full(4, draw, np.int32)}) for draw in (1, 1, 2))
     assert np.array_equal(one, again)
     assert np.abs(one - other).max() > 1e-4

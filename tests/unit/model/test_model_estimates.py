@@ -75,3 +75,12 @@ def test_scalar_answers_give_their_mean_and_deviation_and_one_alone_no_error():
     assert found.z[0] == pytest.approx(0.2) and found.error[0] == pytest.approx(0.1)
     assert np.isnan([found.z[1], found.error[1]]).all() and found.flags[1] == PredictionFlag.NOT_FINITE
     assert np.isnan(combine(answers[:1], {"kind": "scalar"}).error).all()
+
+
+def test_the_mixture_of_gaussian_answers_has_the_variance_within_and_between_them():
+    answers = np.array([[[0.1, 0.03]], [[0.2, 0.04]]], "f4")
+    one, both = combine(answers[:1], {"kind": "gaussian"}), combine(answers, {"kind": "gaussian"})
+    assert (one.z[0], one.error[0]) == pytest.approx((0.1, 0.03))
+    assert both.z[0] == pytest.approx(0.15)
+    assert both.error[0] == pytest.approx(np.sqrt((0.03**2 + 0.04**2) / 2 + 0.05**2))
+    assert one.pdf is None and both.flags[0] == 0

@@ -6,7 +6,8 @@ import zarr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.cubes import Cube, Geometry, LabelledRows, labelled_rows
+from model.cubes import Cube, LabelledRows, labelled_rows
+from model.geometry import Geometry
 from model.jobs import TrainingJob
 from model.material import gather, job_digest, training_weights
 from model.presets import load_preset
@@ -58,6 +59,22 @@ def cube(tmp_path):
 def _gather(path, overrides=None, members=1, **job):
     job = dataclasses.replace(JOB, cube=path, overrides=overrides or {}, **job)
     return gather(job, load_preset("light", job.resolved_overrides()), members=members)
+
+
+def _pasquet(path):
+    job = dataclasses.replace(JOB, cube=path)
+    return gather(job, load_preset("pasquet", job.resolved_overrides()))
+
+
+def test_rows_that_lack_a_feature_are_left_out_and_counted_up_to_half_of_the_labelled_ones(cube):
+    reddening = np.where(np.arange(ROWS) < 20, np.nan, 0.1)
+    assert _pasquet(cube(feature_ebv=reddening)).left_out == 20
+    reddening[20] = np.inf
+    with pytest.raises(ModelError, match=r"21 of 40 labelled rows lack a feature .*: ebv in 21"):
+        _pasquet(cube(feature_ebv=reddening))
+    unlabelled = np.where(np.arange(ROWS) < 21, np.nan, 0.2).astype("f4")
+    with pytest.raises(ModelError, match=r"19 of 19 labelled rows .*: ebv in 19"):
+        _pasquet(cube(feature_ebv=np.where(reddening == 0.1, np.nan, 0.1), label=unlabelled))
 
 
 def _refused(match, *arguments, **settings):
@@ -208,4 +225,4 @@ def test_an_infinite_label_is_found_in_any_part():
 
 
 def _memory(group):
-    return Cube("memory", group, Geometry(4, ("i", "r", "g"), 0.4), 3, 16, 8)
+    return Cube("memory", group, Geometry((4, 4), ("i", "r", "g"), 0.4), 3, 16, 8)

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from model.metrics import DEFINITIONS, cde_loss, coverage, crps, pdf_metrics, pdf_scores, photoz_metrics, pit
+from model.metrics import DEFINITIONS, photoz_metrics
+from model.pdfs import cde_loss, coverage, crps, pdf_metrics, pdf_scores, pit
 from schemas.errors import ModelError
 
 SHARED = Path(os.environ.get("SKYMILL_SHARED", Path(__file__).parents[4] / "shared"))
@@ -19,6 +20,8 @@ PUBLISHED = {
         "nmad_uncentred": "0.01143",
         "nmad_csst": "0.00745",
         "eta_0.05": "0.0125",
+        "eta_0.10": "0",
+        "eta_0.15": "0",
         "r2": "0.94126",
     },
     "80": {
@@ -30,6 +33,8 @@ PUBLISHED = {
         "nmad_uncentred": "0.02751",
         "nmad_csst": "0.01059",
         "eta_0.05": "0.0281",
+        "eta_0.10": "0",
+        "eta_0.15": "0",
         "r2": "0.79550",
     },
 }
@@ -57,17 +62,20 @@ def test_the_published_numbers_of_the_first_network_come_out_to_the_digits_given
         "nmad_uncentred": photoz_metrics(true, pred, definition="zhou2023").sigma_nmad * 1.4826 / 1.48,
         "nmad_csst": photoz_metrics(true, pred, definition="zhou_csst").sigma_nmad,
         "eta_0.05": skymill.outlier_fraction,
+        "eta_0.10": photoz_metrics(true, pred, definition="li2024").outlier_fraction,
+        "eta_0.15": wei.outlier_fraction,
         "r2": skymill.r2,
     }
     wrong = {
         name: (value, found[name])
         for name, value in PUBLISHED[epochs].items()
-        if f"{found[name]:.{len(value.split('.')[1])}f}" != value
+        if f"{found[name]:.{len(value.partition('.')[2])}f}" != value
     }
-    assert not wrong
-    assert wei.outlier_fraction == 0
-    assert photoz_metrics(true, pred, definition="zhou2023").outlier_fraction == 0
+    assert not wrong and found.keys() == PUBLISHED[epochs].keys()
+    assert found["eta_0.10"] == found["eta_0.15"] == 0
     assert skymill.n == 1600
+    percentiles = [true.min(), np.median(true), np.percentile(true, 99), true.max()]
+    assert [f"{z:.3f}" for z in percentiles] == ["0.044", "0.124", "0.245", "0.761"]
 
 
 def test_the_median_removed_scatter_hides_a_bias_that_the_other_shows():
@@ -80,11 +88,50 @@ def test_the_median_removed_scatter_hides_a_bias_that_the_other_shows():
 
 @pytest.mark.parametrize("definition", DEFINITIONS)
 def test_a_result_carries_its_definition_threshold_and_number(definition):
-    result = photoz_metrics(np.array([0.1, 0.2, np.nan]), np.array([0.1, 0.6, 0.1]), definition=definition)
-    assert result.n == 2
-    assert result.outlier_fraction == 0.5
-    assert result.text and str(result.outlier_threshold) in result.text
+    true = np.append(np.full(40, 0.1), [0.2, np.nan])
+    pred = np.append(np.full(40, 0.1), [0.6, 0.1])
+    result = photoz_metrics(true, pred, definition=definition)
+    assert result.n == 41
+    assert result.outlier_fraction == 1 / 41
+    assert result.text and f"{DEFINITIONS[definition].outlier:g}" in result.text
     assert result.definition == definition
+    in_sigmas = DEFINITIONS[definition].sigma != "nmad"
+    assert result.outlier_threshold == DEFINITIONS[definition].outlier * (result.sigma if in_sigmas else 1)
+    assert in_sigmas or result.sigma == result.sigma_nmad
+
+
+def test_plain_and_clipped_deviations_count_outliers_in_their_own_sigma():
+    random = np.random.default_rng(0)
+    true = random.uniform(0.1, 0.5, 5000)
+    delta = random.normal(0.001, 0.02, 5000)
+    delta[:250] = 0.3
+    pred = true + delta * (1 + true)
+    brescia, beck = (photoz_metrics(true, pred, definition=name) for name in ("brescia2014", "beck2016"))
+    assert brescia.sigma == pytest.approx(delta.std())
+    assert brescia.bias == pytest.approx(delta.mean())
+    assert brescia.outlier_fraction == np.mean(np.abs(delta) > 2 * delta.std())
+    assert beck.sigma == pytest.approx(0.02, rel=0.03)
+    assert beck.bias == pytest.approx(0.001, abs=0.001)
+    assert beck.outlier_fraction == pytest.approx(0.05 + 0.95 * 0.0027, abs=0.002)
+    assert brescia.sigma_nmad == beck.sigma_nmad == photoz_metrics(true, pred).sigma_nmad
+
+
+def test_in_an_interval_dey_s_bias_is_the_hodges_lehmann_estimate_and_wei_s_the_median():
+    true, delta = np.zeros(3), np.array([0.0, 0.01, 0.06])
+    measured = {
+        (name, interval): photoz_metrics(true, delta, definition=name, interval=interval).bias
+        for name in ("dey2022", "wei2025", "skymill")
+        for interval in (False, True)
+    }
+    assert measured["dey2022", True] == pytest.approx(0.02)
+    assert measured["dey2022", False] == measured["skymill", True] == pytest.approx(0.07 / 3)
+    assert measured["wei2025", True] == measured["wei2025", False] == pytest.approx(0.01)
+
+
+def test_metrics_of_one_galaxy_are_numbers_and_its_r2_is_not():
+    for name in DEFINITIONS:
+        found = photoz_metrics(np.array([0.1]), np.array([0.12]), definition=name)
+        assert found.n == 1 and np.isnan(found.r2) and np.isfinite([found.sigma, found.bias]).all()
 
 
 def test_an_unknown_definition_names_those_there_are():

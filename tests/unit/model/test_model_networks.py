@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from model.blocks import RadialProfile
-from model.cubes import Geometry
+from model.geometry import Geometry
 from model.heads import summarise
 from model.networks import build_network
 from model.order import apply_symmetries
@@ -10,11 +10,26 @@ from model.presets import load_preset
 from schemas.errors import ModelError
 
 BANDS = ("i", "r", "g")
-TINY = {"network.stages": [[[3, 8], [1, 8]], [[3, 8]]]}
+TINY = {
+    "network.branches": [
+        {
+            "name": "cnn",
+            "input": "image",
+            "layers": [
+                {"kind": "conv", "kernel": 3, "filters": 8, "norm": True, "activation": "relu"},
+                {"kind": "conv", "kernel": 1, "filters": 8, "norm": True, "activation": "relu"},
+                {"kind": "pool", "size": 2},
+                {"kind": "conv", "kernel": 3, "filters": 8, "norm": True, "activation": "relu"},
+                {"kind": "global_average"},
+                {"kind": "dropout"},
+            ],
+        }
+    ]
+}
 
 
 def _network(preset, pixels, seed=1, **overrides):
-    return build_network(load_preset(preset, overrides), Geometry(pixels, BANDS, 0.4), seed=seed)
+    return build_network(load_preset(preset, overrides), Geometry((pixels, pixels), BANDS, 0.4), seed=seed)
 
 
 def _output(network, images, draws=None, **training):
@@ -125,7 +140,7 @@ def test_a_row_s_output_in_training_hangs_on_its_draw_and_not_on_its_place():
 def test_monte_carlo_drops_in_inference_and_leaves_batch_normalisation_alone():
     preset = load_preset("light", {"network.members": 1})
     plain, passes = (
-        build_network(preset, Geometry(32, BANDS, 0.4), seed=1, monte_carlo=monte_carlo)
+        build_network(preset, Geometry((32, 32), BANDS, 0.4), seed=1, monte_carlo=monte_carlo)
         for monte_carlo in (False, True)
     )
     images, weights = _images(4, 32), passes.get_weights()

@@ -1,4 +1,5 @@
 import math
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -49,6 +50,20 @@ def test_without_options_the_rates_are_those_of_the_presets_as_published():
     assert found == [round(2e-3 * 0.5 * (1 + math.cos(math.pi * at / 90)), 12) for at in range(90)]
 
 
+def test_a_plateau_lowers_the_rate_as_keras_s_callback_does_down_to_the_lowest():
+    spin = load_preset("spin")["optimizer"]
+    losses = [1.0, 0.5, 0.49995, *[0.6] * 4, 0.4, *[0.5] * 5, np.nan, *[0.39995] * 15]
+    network = SimpleNamespace(optimizer=SimpleNamespace(learning_rate=spin["learning_rate"]))
+    callback = keras.callbacks.ReduceLROnPlateau(factor=0.2, patience=5, min_lr=1e-5)
+    callback.set_model(network)
+    callback.on_train_begin()
+    for epoch in range(len(losses)):
+        found = learning_rate(spin, epoch, 35, steps_per_epoch=1, losses=losses[:epoch])
+        assert found == pytest.approx(float(network.optimizer.learning_rate), rel=1e-6), epoch
+        callback.on_epoch_end(epoch, {"val_loss": losses[epoch]})
+    assert found == 1e-5
+
+
 def test_half_precision_scales_the_loss_and_bfloat16_does_not():
     half, brain = (make_optimizer(_settings(), precision=f"mixed_{kind}") for kind in ("float16", "bfloat16"))
     half.build([keras.Variable(np.zeros(2, "f4"))])
@@ -60,6 +75,6 @@ def test_half_precision_scales_the_loss_and_bfloat16_does_not():
 def test_an_unknown_word_names_those_there_are(key):
     with pytest.raises(ModelError, match=f"no optimizer.{key} 'x'") as caught:
         make_optimizer(_settings(**{key: "x"}))
-    assert {"kind": "adam, adamw, sgd", "schedule": "constant, cosine, step, exponential"}[key] in (
+    assert {"kind": "adam, adamw, sgd", "schedule": "constant, cosine, step, exponential, plateau"}[key] in (
         caught.value.remedy
     )

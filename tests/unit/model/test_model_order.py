@@ -8,6 +8,7 @@ from model.order import (
     draws,
     epoch_batches,
     epoch_order,
+    evaluation_draws,
     share,
     symmetries,
 )
@@ -127,6 +128,20 @@ def test_two_epochs_and_two_seeds_draw_otherwise():
     rows = np.arange(1000)
     drawn = [draws(rows, seed=seed, epoch=epoch) for seed, epoch in ((1, 0), (1, 1), (2, 0))]
     assert all((drawn[i] == drawn[j]).mean() < 0.01 for i, j in ((0, 1), (0, 2), (1, 2)))
+
+
+@given(rows_of_a_cube)
+def test_what_evaluation_draws_for_a_row_knows_nothing_of_other_rows(rows):
+    one_by_one = [evaluation_draws(rows[i : i + 1])[0] for i in range(len(rows))]
+    assert evaluation_draws(rows).tolist() == one_by_one
+
+
+def test_evaluation_draws_otherwise_than_any_epoch_and_never_changes():
+    rows = np.arange(1000)
+    assert len(np.unique(evaluation_draws(rows))) == 1000
+    for seed, epoch in ((0, 0), (4, 0), (137, 3)):
+        assert (evaluation_draws(rows) == draws(rows, seed=seed, epoch=epoch)).mean() < 0.01
+    assert evaluation_draws(np.arange(3)).tolist() == [116691661, 1233059468, -1189867571]
 
 
 def test_the_eight_symmetries_are_eight_different_ones_and_keep_every_pixel():

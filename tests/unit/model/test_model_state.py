@@ -2,18 +2,21 @@ import math
 import resource
 import subprocess
 import sys
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
-from model.cubes import Cube, Geometry
+from model.cubes import Cube
+from model.geometry import Geometry
 from model.jobs import TrainingJob, read_task, write_task
 from model.material import Data, job_digest
 from model.networks import build_network
 from model.optimizers import learning_rate, make_optimizer
 from model.presets import load_preset
 from model.state import Checkpoints, Progress, State, layout_of
-from model.training import finished
+from model.training import Training, finished
 from schemas.errors import ModelError, StoreError
 from schemas.records import Place
 
@@ -171,7 +174,7 @@ def test_the_variables_of_a_network_have_the_same_names_each_time_it_is_built():
     preset = load_preset("light", {"network.members": 2, "network.hidden": [4]})
     layouts = []
     for _ in range(2):
-        network = build_network(preset, Geometry(16, ("i", "r", "g"), 0.4), seed=1)
+        network = build_network(preset, Geometry((16, 16), ("i", "r", "g"), 0.4), seed=1)
         optimizer = make_optimizer(preset["optimizer"])
         optimizer.build(network.trainable_variables)
         variables = [*network.variables, *optimizer.variables]
@@ -190,6 +193,17 @@ def test_a_training_ends_after_its_epochs_or_when_it_no_longer_gets_better():
         True,
         True,
     ]
+
+
+@pytest.mark.parametrize(("keep", "kept"), [("best", 2), ("last", 3)])
+def test_the_last_epoch_is_kept_if_the_preset_says_so_and_its_loss_is_a_number(keep, kept):
+    preset, network = load_preset("light", {"training.keep": keep}), SimpleNamespace(get_weights=list)
+    course: Any = SimpleNamespace(
+        progress=Progress(), _preset=preset, _machine=SimpleNamespace(network=network)
+    )
+    for epoch, loss in enumerate((0.5, 0.3, 0.4, math.nan), 1):
+        Training._remember(course, {"epoch": epoch, "val_loss": loss})
+    assert (course.progress.epoch, course.progress.best_epoch) == (4, kept)
 
 
 def test_a_cosine_ends_at_zero_and_a_constant_stays():
@@ -230,7 +244,7 @@ def test_a_job_and_its_place_survive_json_and_the_job_s_own_numbers_win(tmp_path
 
 
 def test_a_training_with_another_version_of_keras_is_another_training():
-    cube = Cube("memory", {}, Geometry(16, ("i", "r", "g"), 0.4), 0, 8, 1)
+    cube = Cube("memory", {}, Geometry((16, 16), ("i", "r", "g"), 0.4), 0, 8, 1)
     digests = [
         job_digest(JOB, load_preset("light"), Data(cube, {}, 0), versions={"keras": version})
         for version in ("3.7", "3.7", "3.8")
@@ -239,5 +253,5 @@ def test_a_training_with_another_version_of_keras_is_another_training():
 
 
 def test_no_generator_of_dropout_has_a_state_that_a_checkpoint_would_have_to_hold():
-    network = build_network(load_preset("light"), Geometry(32, ("i", "r", "g"), 0.4), seed=1)
+    network = build_network(load_preset("light"), Geometry((32, 32), ("i", "r", "g"), 0.4), seed=1)
     assert not [variable.path for variable in network.variables if "seed" in variable.path]
