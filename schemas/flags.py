@@ -19,6 +19,12 @@ class Status(IntEnum):
     BAD_POSITION = 13
     WRONG_SIZE = 14
     DUPLICATE = 15
+    WRONG_HEADER = 16
+    """A FITS header that contradicts itself or what was asked: bands, unit, pixel scale, position."""
+    INVALID = 17
+    """Parameters outside the range of what is to be computed from them."""
+    BAD_SCALE = 18
+    """The row's own scale is no number, or none that the server takes; it was not asked for."""
     # retryable: `skymill retry` asks again
     SERVER_ERROR = 30
     THROTTLED = 31
@@ -56,6 +62,8 @@ class Part(IntEnum):
     TRAIN = 0
     VALIDATION = 1
     TEST = 2
+    CALIBRATION = 3
+    """Neither learnt from, nor validated with, nor tested on: recalibration is learnt from it."""
     UNLABELLED = 255
 
 

@@ -10,7 +10,13 @@ from pipeline.sandbox.options import Faults
 
 
 async def break_answer(
-    request: web.Request, kind: str, faults: Faults, *, body: bytes, tile: bytes
+    request: web.Request,
+    kind: str,
+    faults: Faults,
+    *,
+    body: bytes,
+    tile: bytes,
+    content_type: str = "image/jpeg",
 ) -> web.StreamResponse:
     """Answer wrongly.
 
@@ -25,36 +31,38 @@ async def break_answer(
     body : bytes
         The good answer, for those that break it midway.
     tile : bytes
-        A black JPEG of the size asked for.
+        An image of the size asked for with nothing on it.
+    content_type : str
+        What images are said to be.
     """
     whole = {
         "error_500": lambda: web.Response(status=500, text="Internal Server Error\n"),
         "unavailable_503": lambda: _later(503, "Service Unavailable\n", faults),
         "too_many_429": lambda: _later(429, "Too Many Requests\n", faults),
         "html_200": lambda: web.Response(text=busy_html(), content_type="text/html"),
-        "black_200": lambda: web.Response(body=tile, content_type="image/jpeg"),
+        "black_200": lambda: web.Response(body=tile, content_type=content_type),
     }
     make: Callable[[], web.Response] | None = whole.get(kind)
     if make is not None:
         return make()
     if kind == "truncated":
-        return await _short(request, body)
+        return await _short(request, body, content_type)
     if kind == "stall":
         await asyncio.sleep(faults.stall_s)
         return _cut(request, web.StreamResponse(status=200))
-    return await _reset_midway(request, body)
+    return await _reset_midway(request, body, content_type)
 
 
 def _later(status: int, text: str, faults: Faults) -> web.Response:
     return web.Response(status=status, text=text, headers={"Retry-After": str(faults.retry_after_s)})
 
 
-async def _short(request: web.Request, body: bytes) -> web.StreamResponse:
-    """Give the first part of a JPEG as if it were all: half of them with a length, half without."""
+async def _short(request: web.Request, body: bytes, content_type: str) -> web.StreamResponse:
+    """Give the first part of an image as if it were all: half of them with a length, half without."""
     part = body[: max(len(body) * 3 // 5, 2)]
     if len(body) % 2:
-        return web.Response(body=part, content_type="image/jpeg")
-    response = web.StreamResponse(headers={"Content-Type": "image/jpeg"})
+        return web.Response(body=part, content_type=content_type)
+    response = web.StreamResponse(headers={"Content-Type": content_type})
     response.enable_chunked_encoding()
     await response.prepare(request)
     await response.write(part)
@@ -62,8 +70,8 @@ async def _short(request: web.Request, body: bytes) -> web.StreamResponse:
     return response
 
 
-async def _reset_midway(request: web.Request, body: bytes) -> web.StreamResponse:
-    response = web.StreamResponse(headers={"Content-Type": "image/jpeg", "Content-Length": str(len(body))})
+async def _reset_midway(request: web.Request, body: bytes, content_type: str) -> web.StreamResponse:
+    response = web.StreamResponse(headers={"Content-Type": content_type, "Content-Length": str(len(body))})
     await response.prepare(request)
     await response.write(body[: len(body) // 2])
     return _cut(request, response)

@@ -7,9 +7,9 @@ from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 
-from pipeline.sandbox.parameters import CutoutRequest
+from pipeline.sandbox.parameters import CsstRequest, CutoutRequest, FitsRequest, FrameRequest
 
-_Draw = Callable[[float, float, float, int, int], bytes | None]
+ImageRequest = CutoutRequest | FitsRequest | CsstRequest | FrameRequest
 _MEMORY_BYTES = 64 * 2**20
 
 
@@ -19,22 +19,24 @@ class CutoutCache:
     Parameters
     ----------
     draw : callable
-        `pipeline.sandbox.sky.Sky.jpeg`.
+        What draws an image, or says None outside the footprint.
     folder : pathlib.Path or None
         Where to keep cutouts between starts.
     tag : str
         Names the sky and its seed, so that two skies can share a folder.
     """
 
-    def __init__(self, draw: _Draw, folder: Path | None, *, tag: str) -> None:
+    def __init__(
+        self, draw: Callable[[ImageRequest], bytes | None], folder: Path | None, *, tag: str
+    ) -> None:
         self._draw = draw
         self._folder = folder
         self._tag = tag
-        self._kept: OrderedDict[CutoutRequest, bytes | None] = OrderedDict()
+        self._kept: OrderedDict[ImageRequest, bytes | None] = OrderedDict()
         self._kept_bytes = 0
         self._lock = threading.Lock()
 
-    def jpeg(self, wanted: CutoutRequest) -> bytes | None:
+    def body(self, wanted: ImageRequest) -> bytes | None:
         """Return a cutout, or None outside the footprint; safe to call from several threads."""
         with self._lock:
             if wanted in self._kept:
@@ -44,19 +46,19 @@ class CutoutCache:
         if path is not None and path.is_file():
             body: bytes | None = path.read_bytes()
         else:
-            body = self._draw(wanted.ra, wanted.dec, wanted.scale, wanted.width, wanted.height)
+            body = self._draw(wanted)
             if path is not None and body is not None:
                 _write_whole(path, body)
         self._keep(wanted, body)
         return body
 
-    def _path(self, wanted: CutoutRequest) -> Path | None:
+    def _path(self, wanted: ImageRequest) -> Path | None:
         if self._folder is None:
             return None
         name = hashlib.blake2b(f"{self._tag}|{wanted}".encode(), digest_size=16).hexdigest()
-        return self._folder / name[:2] / f"{name}.jpg"
+        return self._folder / name[:2] / f"{name}{'.jpg' if isinstance(wanted, CutoutRequest) else '.fits'}"
 
-    def _keep(self, wanted: CutoutRequest, body: bytes | None) -> None:
+    def _keep(self, wanted: ImageRequest, body: bytes | None) -> None:
         with self._lock:
             if wanted not in self._kept:
                 self._kept_bytes += len(body or b"")

@@ -2,7 +2,7 @@
 
 import re
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
@@ -47,21 +47,38 @@ class SkyDatabase:
         ``SpecObjAll`` and ``PhotoObjAll``.
     row_cap : int
         Rows an answer may have.
+    late : mapping of str to callable, optional
+        Tables that take long to make: each is made when a query first names it.
+    functions : mapping of str to callable, optional
+        Functions of whole numbers that give tables, each made when a query first asks for it.
     """
 
-    def __init__(self, tables: Mapping[str, pa.Table], row_cap: int) -> None:
+    def __init__(
+        self,
+        tables: Mapping[str, pa.Table],
+        row_cap: int,
+        *,
+        late: Mapping[str, Callable[[], pa.Table]] | None = None,
+        functions: Mapping[str, Callable[..., pa.Table]] | None = None,
+    ) -> None:
         self._row_cap = row_cap
-        self._names = (*tables, *_VIEWS)
+        self._late = dict(late or {})
+        self._functions = dict(functions or {})
+        self._answered: set[str] = set()
+        self._names = (*tables, *self._late, *_VIEWS)
         self._turn = threading.Lock()
         self._connection = duckdb.connect(":memory:")
         self._configure()
         for name, table in tables.items():
-            self._connection.register("arriving", table)
-            self._connection.execute(f'CREATE TABLE "{name}" AS SELECT * FROM arriving')
-            self._connection.unregister("arriving")
+            self._take(name, table)
         self._connection.execute(resources.files(__package__).joinpath("skyserver.sql").read_text())
         self._connection.execute("SET enable_external_access = false")
         self._connection.execute("SET lock_configuration = true")
+
+    def _take(self, name: str, table: pa.Table) -> None:
+        self._connection.register("arriving", table)
+        self._connection.execute(f'CREATE TABLE "{name}" AS SELECT * FROM arriving')
+        self._connection.unregister("arriving")
 
     def _configure(self) -> None:
         # SQL Server compares text without case and divides integers as integers; so must this.
@@ -83,8 +100,11 @@ class SkyDatabase:
         SqlRejectedError
             If it cannot be read, is not a SELECT, names what does not exist, or fails while it runs.
         """
-        translated = translate(sql, self._names)
+        translated = translate(sql, self._names, functions=self._functions)
         with self._turn:
+            self._call(translated)
+            for name in [late for late in self._late if re.search(rf"\b{late}\b", translated, re.IGNORECASE)]:
+                self._take(name, self._late.pop(name)())
             try:
                 cursor = self._connection.execute(translated)
                 names = _distinct(column[0] for column in cursor.description)
@@ -96,6 +116,14 @@ class SkyDatabase:
             except duckdb.Error as fault:
                 raise SqlRejectedError(_as_sql_server(fault)) from fault
         return Answer(names, types, rows, capped)
+
+    def _call(self, translated: str) -> None:
+        """Make the tables of the functions that a translated query asks for."""
+        for name, function in self._functions.items():
+            for answer in re.findall(rf"\b{name}_\d+(?:_\d+)*\b", translated):
+                if answer not in self._answered:
+                    self._take(answer, function(*map(int, answer.split("_")[1:])))
+                    self._answered.add(answer)
 
     def interrupt(self) -> None:
         """End the query that is running now, if any."""

@@ -37,31 +37,38 @@ def add_noise(light: Light, scale_arcsec: float, rng: np.random.Generator) -> Li
     -------
     numpy.ndarray, ``(3, h, w)``
     """
-    _, height, width = light.shape
-    if scale_arcsec < NATIVE_ARCSEC:
-        rows, columns = (_camera_positions(size, scale_arcsec, rng) for size in (height, width))
-        grain = rng.standard_normal((3, int(rows[-1]) + 2, int(columns[-1]) + 2), dtype=np.float32)
-        noise = _interpolated(_interpolated(grain, rows, axis=1), columns, axis=2)
-    else:
-        noise = rng.standard_normal((3, height, width), dtype=np.float32)
-        noise *= np.float32(NATIVE_ARCSEC / scale_arcsec)
+    noise = grain(light.shape, scale_arcsec, NATIVE_ARCSEC, rng)
     sigma = np.sqrt(
         _SKY_SIGMA[:, None, None] ** 2 + _VARIANCE_PER_LIGHT[:, None, None] * np.maximum(light, 0)
     )
     return (light + noise * sigma).astype(np.float32)
 
 
-def _camera_positions(size: int, scale_arcsec: float, rng: np.random.Generator) -> Floats:
-    """Return where ``size`` pixels fall on a randomly shifted grid of camera pixels."""
-    return np.arange(size, dtype=np.float64) * (scale_arcsec / NATIVE_ARCSEC) + rng.random()
+def grain(
+    shape: tuple[int, ...], scale_arcsec: float, native_arcsec: float, rng: np.random.Generator
+) -> Light:
+    """Return noise ``(band, h, w)`` of unit variance in a camera's pixels, as an image of another scale shows it.
+
+    Finer than the camera's, the pixels are interpolated between those of a grid that is shifted at random; coarser,
+    they are means of as many as they cover.
+    """
+    bands, height, width = shape
+    if scale_arcsec < native_arcsec:
+        step = scale_arcsec / native_arcsec
+        rows, columns = (np.arange(size, dtype=np.float64) * step + rng.random() for size in (height, width))
+        pixels = rng.standard_normal((bands, int(rows[-1]) + 2, int(columns[-1]) + 2), dtype=np.float32)
+        return _interpolated(_interpolated(pixels, rows, axis=1), columns, axis=2)
+    noise = rng.standard_normal((bands, height, width), dtype=np.float32)
+    noise *= np.float32(native_arcsec / scale_arcsec)
+    return noise
 
 
-def _interpolated(grain: Light, positions: Floats, *, axis: int) -> Light:
+def _interpolated(pixels: Light, positions: Floats, *, axis: int) -> Light:
     left = positions.astype(np.int64)
     share = (positions - left).astype(np.float32)
     if axis == 1:
         share = share[:, None]
-    near, far = np.take(grain, left, axis=axis), np.take(grain, left + 1, axis=axis)
+    near, far = np.take(pixels, left, axis=axis), np.take(pixels, left + 1, axis=axis)
     return (near + (far - near) * share).astype(np.float32)
 
 

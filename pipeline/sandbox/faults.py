@@ -59,6 +59,14 @@ class FaultPlan:
         identity = f"{object_identity(ra, dec)}|{geometry}"
         return self._next(identity, "cutout", self.faults.transient, self.faults.kinds)
 
+    def is_missing(self, name: str) -> bool:
+        """Say whether a file is missing by decree."""
+        return _fate(self.faults.seed, _OUTSIDE, name).happens < self.faults.outside
+
+    def of_file(self, name: str) -> str | None:
+        """Return the kind of fault that hits this attempt at a file, or None."""
+        return self._next(name, "file", self.faults.transient, self.faults.kinds)
+
     def of_sql(self, sql: str) -> str | None:
         """Return the kind of fault that hits this attempt at a query, or None."""
         return self._next(" ".join(sql.split()), "sql", self.faults.sql_transient, self._sql_kinds)

@@ -43,6 +43,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=default.max_query_chars,
         help="characters of a query string (%(default)s)",
     )
+    add("--csst-galaxies", type=int, default=default.csst_galaxies, help="in the CSST mock (%(default)s)")
+    add("--stamps", type=Path, default=None, metavar="FOLDER", help="HST stamps for the CSST mock")
     add("--cache", type=Path, default=None, metavar="FOLDER", help="keep drawn cutouts here")
 
 
@@ -66,6 +68,8 @@ def to_arguments(options: SandboxOptions) -> list[str]:
         "--latency": options.latency_s,
         "--row-cap": options.row_cap,
         "--max-query": options.max_query_chars,
+        "--csst-galaxies": options.csst_galaxies,
+        "--stamps": options.stamps,
         "--cache": options.cache_dir,
     }
     return [f"{name}={value}" for name, value in words.items() if value is not None]
@@ -105,6 +109,8 @@ def read_options(args: argparse.Namespace) -> SandboxOptions:
         max_query_chars=args.max_query,
         cache_dir=args.cache,
         seed=args.seed,
+        csst_galaxies=args.csst_galaxies,
+        stamps=args.stamps,
     )
 
 

@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 READY_LINE = "sandbox ready"
+CSST_GALAXIES = 6000
+"""Of the CSST mock; more than half of them are bright enough for its sample."""
 TRANSIENT_KINDS = (
     "error_500",
     "unavailable_503",
@@ -91,6 +93,10 @@ class SandboxOptions:
         Where drawn cutouts are kept between starts; None keeps them in memory only.
     seed : int
         Seed of the default sky.
+    csst_galaxies : int
+        Number of galaxies of the CSST mock of the default sky.
+    stamps : pathlib.Path or None
+        Folder of HST stamps that two fifths of these are drawn from; None draws all from profiles.
     """
 
     sky: str = "default"
@@ -105,3 +111,5 @@ class SandboxOptions:
     query_timeout_s: float = 60.0
     cache_dir: Path | None = None
     seed: int = 1998
+    csst_galaxies: int = CSST_GALAXIES
+    stamps: Path | None = None

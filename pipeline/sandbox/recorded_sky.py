@@ -11,6 +11,8 @@ import pyarrow.csv as pacsv
 from numpy.typing import NDArray
 
 from pipeline.sandbox.ids import run2d_name, unpack_objid, unpack_specobjid
+from pipeline.sandbox.parameters import CsstRequest, FitsRequest, FrameRequest
+from pipeline.sandbox.picture_folder import is_picture_folder, read_pictures
 from pipeline.sandbox.sky import WrongGeometryError, unit_vectors
 from schemas.errors import StoreError
 
@@ -54,7 +56,8 @@ class RecordedSky:
     Parameters
     ----------
     folder : pathlib.Path
-        Holds ``specobj.csv``, ``photoobj.csv``, ``cutouts.csv`` and the files it names, in ``jpeg/``.
+        Holds ``specobj.csv``, ``photoobj.csv``, ``cutouts.csv`` and the files it names, in ``jpeg/``; or labelled
+        pictures, see `pipeline.sandbox.picture_folder`.
 
     Raises
     ------
@@ -69,19 +72,28 @@ class RecordedSky:
                 f"the recorded sky {folder} is not a folder",
                 "give a folder with specobj.csv, photoobj.csv, cutouts.csv and jpeg/, or --sky default",
             )
-        spec = _derived(
-            _read(folder / "specobj.csv", _SPEC_TYPES, ("specObjID", "ra", "dec")), _spec_defaults
-        )
-        photo = _derived(
-            _read(folder / "photoobj.csv", _PHOTO_TYPES, ("objID", "ra", "dec")), _photo_defaults
-        )
-        self._tables = {"SpecObjAll": spec, "PhotoObjAll": photo}
-        self._cutouts = _read_cutouts(folder)
+        if is_picture_folder(folder):
+            photo, cutouts = read_pictures(folder)
+            spec = pa.schema(list(_SPEC_TYPES.items())).empty_table()
+        else:
+            spec = _read(folder / "specobj.csv", _SPEC_TYPES, ("specObjID", "ra", "dec"))
+            photo = _read(folder / "photoobj.csv", _PHOTO_TYPES, ("objID", "ra", "dec"))
+            cutouts = _read_cutouts(folder)
+        self._tables = {
+            "SpecObjAll": _derived(spec, _spec_defaults),
+            "PhotoObjAll": _derived(photo, _photo_defaults),
+        }
+        self._cutouts = _placed(cutouts, folder)
 
     @property
     def tables(self) -> Mapping[str, pa.Table]:
         """Base tables by name."""
         return self._tables
+
+    @property
+    def late_tables(self) -> Mapping[str, Callable[[], pa.Table]]:
+        """None: all is there from the start."""
+        return {}
 
     def jpeg(self, ra: float, dec: float, scale: float, width: int, height: int) -> bytes | None:
         """Return the recorded cutout within half a pixel of a position, or None.
@@ -103,6 +115,33 @@ class RecordedSky:
                 f"height={has[2]}; asked for scale={scale:g}, width={width}, height={height}"
             )
         return known.files[nearest].read_bytes()
+
+    def fits(self, wanted: FitsRequest) -> bytes | None:
+        """Refuse: a recorded sky has JPEGs only.
+
+        See Also
+        --------
+        pipeline.sandbox.sky.Sky.fits
+        """
+        raise WrongGeometryError(f"this recorded sky has JPEGs only; asked for {wanted.layer}")
+
+    def csst(self, wanted: CsstRequest) -> bytes | None:
+        """Refuse: a recorded sky has JPEGs only.
+
+        See Also
+        --------
+        pipeline.sandbox.sky.Sky.csst
+        """
+        raise WrongGeometryError(f"this recorded sky has JPEGs only; asked for {wanted.geometry}")
+
+    def frame(self, wanted: FrameRequest, *, blank: bool = False) -> bytes | None:
+        """Refuse: a recorded sky has JPEGs only.
+
+        See Also
+        --------
+        pipeline.sandbox.sky.Sky.frame
+        """
+        raise WrongGeometryError(f"this recorded sky has JPEGs only; asked for the frame {wanted.name}")
 
 
 def _read(path: Path, types: Mapping[str, pa.DataType], needed: tuple[str, ...]) -> pa.Table:
@@ -155,11 +194,12 @@ def _photo_defaults(table: pa.Table) -> dict[str, pa.Array]:
     return columns | {"type": pa.array(3 * ones), "mode": pa.array(ones), "clean": pa.array(ones)}
 
 
-def _read_cutouts(folder: Path) -> _Cutouts:
+def _read_cutouts(folder: Path) -> pa.Table:
     types = {"ra": pa.float64(), "dec": pa.float64(), "scale": pa.float64(), "width": pa.int64()}
-    table = _read(
-        folder / "cutouts.csv", types | {"height": pa.int64(), "file": pa.string()}, _CUTOUT_COLUMNS
-    )
+    return _read(folder / "cutouts.csv", types | {"height": pa.int64(), "file": pa.string()}, _CUTOUT_COLUMNS)
+
+
+def _placed(table: pa.Table, folder: Path) -> _Cutouts:
     if table.num_rows == 0:
         raise StoreError(f"{folder / 'cutouts.csv'} has no rows", "record at least one cutout")
     files = tuple(folder / "jpeg" / name for name in table["file"].to_pylist())

@@ -21,10 +21,10 @@ def open_sky(options: SandboxOptions) -> Sky:
     StoreError
         If a recorded sky's folder is faulty.
     SourceError
-        If the default sky's data are not installed.
+        If the default sky's data are not installed, or the folder of HST stamps has none.
     """
     if options.sky == "default":
-        return DefaultSky(seed=options.seed)
+        return DefaultSky(options.seed, csst_galaxies=options.csst_galaxies, stamps=options.stamps)
     return RecordedSky(Path(options.sky))
 
 

@@ -1,22 +1,31 @@
-"""Answer SkyServer's two services, with faults and limits: the HTTP application."""
+"""Answer SkyServer's two services, FITS cutouts and frames, with faults and limits: the HTTP application."""
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from aiohttp import web
 
-from pipeline.sandbox import answers
+from pipeline.sandbox import answers, inspirals
 from pipeline.sandbox.breakage import break_answer
-from pipeline.sandbox.cutout_cache import CutoutCache
+from pipeline.sandbox.cutout_cache import CutoutCache, ImageRequest
 from pipeline.sandbox.database import SkyDatabase
 from pipeline.sandbox.faults import FaultPlan
+from pipeline.sandbox.fits_answers import FITS_TYPE, NO_OVERLAP_TEXT, no_csst_data, no_data
+from pipeline.sandbox.frames import BZIP2_TYPE
 from pipeline.sandbox.limits import ConnectionLimit, RateLimit
 from pipeline.sandbox.options import SandboxOptions
 from pipeline.sandbox.parameters import (
     BadRequestError,
+    CsstRequest,
     CutoutRequest,
+    FitsRequest,
+    FrameRequest,
     SqlRequest,
+    read_csst_cutout,
     read_cutout,
+    read_fits_cutout,
+    read_frame,
     read_sql,
     service_of,
 )
@@ -24,6 +33,7 @@ from pipeline.sandbox.sky import Sky, WrongGeometryError
 from pipeline.sandbox.stats import Stats
 from pipeline.sandbox.tsql import SqlRejectedError
 
+PlacedRequest = CutoutRequest | FitsRequest | CsstRequest
 # Kinds of faults that need the good answer to break it.
 _BROKEN_MIDWAY = ("truncated", "reset")
 
@@ -41,8 +51,10 @@ class SandboxService:
 
     def __init__(self, sky: Sky, options: SandboxOptions) -> None:
         self._options = options
-        self._database = SkyDatabase(sky.tables, options.row_cap)
-        self._cutouts = CutoutCache(sky.jpeg, options.cache_dir, tag=f"{options.sky}-{options.seed}")
+        functions = {inspirals.NAME: partial(inspirals.inspirals, seed=options.seed)}
+        self._database = SkyDatabase(sky.tables, options.row_cap, late=sky.late_tables, functions=functions)
+        self._sky = sky
+        self._cutouts = CutoutCache(self._paint, options.cache_dir, tag=tag_of(options))
         self._plan = FaultPlan(options.faults)
         self._rate = RateLimit(options.rate_limit_per_s)
         self._connections = ConnectionLimit(options.connection_limit)
@@ -95,6 +107,12 @@ class SandboxService:
         try:
             if service == "cutout":
                 return await self._answer_cutout(request, read_cutout(await _parameters(request)))
+            if service == "fits_cutout":
+                return await self._answer_cutout(request, read_fits_cutout(await _parameters(request)))
+            if service == "csst_cutout":
+                return await self._answer_cutout(request, read_csst_cutout(await _parameters(request)))
+            if service == "frame":
+                return await self._answer_frame(request, read_frame(request.path))
             if service in ("search_tool", "web_service"):
                 if len(request.rel_url.raw_query_string) > self._options.max_query_chars:
                     return _page(answers.too_long_html(), status=400)
@@ -126,29 +144,57 @@ class SandboxService:
             return web.Response(status=429, text="Too many requests.\n", headers=later)
         return None
 
-    async def _answer_cutout(self, request: web.Request, wanted: CutoutRequest) -> web.StreamResponse:
+    async def _answer_cutout(self, request: web.Request, wanted: PlacedRequest) -> web.StreamResponse:
         kind = self._plan.of_cutout(wanted.ra, wanted.dec, wanted.geometry)
+        content_type = "image/jpeg" if isinstance(wanted, CutoutRequest) else FITS_TYPE
         if kind is None:
             body = await self._draw(wanted)
             return (
-                self._outside(wanted) if body is None else web.Response(body=body, content_type="image/jpeg")
+                self._outside(wanted) if body is None else web.Response(body=body, content_type=content_type)
             )
         self.stats.faults[kind] += 1
         good = await self._draw(wanted) if kind in _BROKEN_MIDWAY else None
-        tile = answers.black_tile(wanted.width, wanted.height)
-        return await break_answer(request, kind, self._options.faults, body=good or tile, tile=tile)
+        tile = _nothing(wanted)
+        faults = self._options.faults
+        return await break_answer(
+            request, kind, faults, body=good or tile, tile=tile, content_type=content_type
+        )
 
-    async def _draw(self, wanted: CutoutRequest) -> bytes | None:
+    async def _answer_frame(self, request: web.Request, wanted: FrameRequest) -> web.StreamResponse:
+        loop = asyncio.get_running_loop()
+        kind = self._plan.of_file(wanted.name)
+        if self._plan.is_missing(wanted.name):
+            self.stats.faults["outside"] += 1
+            return web.Response(status=404, text="Not Found\n")
+        body = await loop.run_in_executor(self._drawers, self._cutouts.body, wanted)
+        if body is None:
+            return web.Response(status=404, text="Not Found\n")
+        if kind is None:
+            return web.Response(body=body, content_type=BZIP2_TYPE)
+        self.stats.faults[kind] += 1
+        tile = self._sky.frame(wanted, blank=True) or b""
+        faults = self._options.faults
+        return await break_answer(request, kind, faults, body=body, tile=tile, content_type=BZIP2_TYPE)
+
+    async def _draw(self, wanted: PlacedRequest) -> bytes | None:
         if self._plan.is_outside(wanted.ra, wanted.dec):
             self.stats.faults["outside"] += 1
             return None
-        return await asyncio.get_running_loop().run_in_executor(self._drawers, self._cutouts.jpeg, wanted)
+        return await asyncio.get_running_loop().run_in_executor(self._drawers, self._cutouts.body, wanted)
 
-    def _outside(self, wanted: CutoutRequest) -> web.Response:
+    def _paint(self, wanted: ImageRequest) -> bytes | None:
+        if isinstance(wanted, CutoutRequest):
+            return self._sky.jpeg(wanted.ra, wanted.dec, wanted.scale, wanted.width, wanted.height)
+        if isinstance(wanted, CsstRequest):
+            return self._sky.csst(wanted)
+        return self._sky.fits(wanted) if isinstance(wanted, FitsRequest) else self._sky.frame(wanted)
+
+    def _outside(self, wanted: PlacedRequest) -> web.Response:
+        is_jpeg = isinstance(wanted, CutoutRequest)
         if self._options.faults.outside_as == "tile":
-            tile = answers.black_tile(wanted.width, wanted.height, answers.OUTSIDE_TEXT)
-            return web.Response(body=tile, content_type="image/jpeg")
-        return web.Response(status=404, text=answers.OUTSIDE_TEXT)
+            tile = _nothing(wanted, answers.OUTSIDE_TEXT)
+            return web.Response(body=tile, content_type="image/jpeg" if is_jpeg else FITS_TYPE)
+        return web.Response(status=404, text=answers.OUTSIDE_TEXT if is_jpeg else NO_OVERLAP_TEXT)
 
     async def _answer_sql(self, request: web.Request, wanted: SqlRequest, service: str) -> web.StreamResponse:
         kind = self._plan.of_sql(wanted.sql)
@@ -178,6 +224,18 @@ class SandboxService:
         answer = self._database.query(wanted.sql)
         self.stats.rows_capped += answer.capped
         return answers.as_csv(answer) if wanted.format == "csv" else answers.as_json(answer)
+
+
+def tag_of(options: SandboxOptions) -> str:
+    """Return what names a sky and its seed, so that two skies can share a folder of drawn images."""
+    return f"{options.sky}-{options.seed}" + (f"-{options.stamps}" if options.stamps else "")
+
+
+def _nothing(wanted: PlacedRequest, text: str = "") -> bytes:
+    """Return an image with nothing on it, or some words on a JPEG."""
+    if isinstance(wanted, CutoutRequest):
+        return answers.black_tile(wanted.width, wanted.height, text)
+    return no_csst_data(wanted) if isinstance(wanted, CsstRequest) else no_data(wanted)
 
 
 async def _parameters(request: web.Request) -> dict[str, str]:

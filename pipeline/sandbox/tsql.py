@@ -1,5 +1,6 @@
 """Read Transact-SQL and say it in DuckDB's dialect: one SELECT, over the tables that exist."""
 
+import re
 from collections.abc import Collection
 
 import sqlglot
@@ -14,7 +15,7 @@ class SqlRejectedError(ValueError):
     """The query cannot be answered; the message is what SkyServer's user would read."""
 
 
-def translate(sql: str, tables: Collection[str]) -> str:
+def translate(sql: str, tables: Collection[str], *, functions: Collection[str] = ()) -> str:
     """Translate one T-SQL query.
 
     Parameters
@@ -23,6 +24,8 @@ def translate(sql: str, tables: Collection[str]) -> str:
         The query, as a client sent it.
     tables : collection of str
         Names of the tables and views that may be read, any case.
+    functions : collection of str
+        Names of functions of whole numbers whose answers become tables: ``f(0, 10)`` is read from ``f_0_10``.
 
     Returns
     -------
@@ -37,7 +40,8 @@ def translate(sql: str, tables: Collection[str]) -> str:
     """
     tree = _parse(sql)
     _forbid_writes(tree)
-    _resolve_tables(tree, tables)
+    _name_calls(tree, functions)
+    _resolve_tables(tree, (*tables, *_calls(tree, functions)))
     tree = tree.transform(_plain_differences)
     _name_columns(tree)
     return tree.sql(dialect="duckdb")
@@ -63,6 +67,24 @@ def _parse(sql: str) -> exp.Expression:
 def _forbid_writes(tree: exp.Expression) -> None:
     if tree.find(exp.Into, exp.Insert, exp.Update, exp.Delete, exp.Create, exp.Drop, exp.Command, exp.Merge):
         raise SqlRejectedError("Only SELECT statements are allowed.")
+
+
+def _name_calls(tree: exp.Expression, functions: Collection[str]) -> None:
+    """Put the name of its answer in the place of each call of one of the functions."""
+    spelt = {name.lower(): name for name in functions}
+    for table in tree.find_all(exp.Table):
+        call = table.this
+        if not isinstance(call, exp.Anonymous) or call.name.lower() not in spelt:
+            continue
+        numbers = call.expressions
+        if not all(isinstance(number, exp.Literal) and number.is_int for number in numbers):
+            raise SqlRejectedError(f"expected whole numbers in {call.sql(dialect='tsql')}.")
+        table.set("this", exp.to_identifier("_".join([spelt[call.name.lower()], *(n.name for n in numbers)])))
+
+
+def _calls(tree: exp.Expression, functions: Collection[str]) -> list[str]:
+    found = [table.name for table in tree.find_all(exp.Table)]
+    return [name for name in found if re.sub(r"(_\d+)+$", "", name) in functions]
 
 
 def _resolve_tables(tree: exp.Expression, tables: Collection[str]) -> None:

@@ -4,18 +4,20 @@ A body is trusted only after it was looked at: HTTP 200 may carry an error page,
 or a picture of an error message.
 """
 
-import hashlib
 import io
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from PIL.JpegImagePlugin import JpegImageFile
 
-from schemas.arrays import DIGEST_BYTES
+from pipeline.sources.images import Asking, Body, Place, asking_of
+from pipeline.sources.reducing import reduced
+from pipeline.sources.verdicts import Verdict, digest_of, judge_words
 from schemas.config import RunFile
 from schemas.flags import Status
+from schemas.imaging import JPEG_ARCSEC
 
-FOOTPRINT_WORDS = b"outside the sdss footprint"
 JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"
 CONSTANT_SPREAD = 2
 """A tile whose values differ by no more than so many levels of 255 holds no sky."""
@@ -32,49 +34,69 @@ CLEARED_SHARE = 0.25
 _NEAR = [bytes(range(max(0, v - CONSTANT_SPREAD), min(255, v + CONSTANT_SPREAD) + 1)) for v in range(256)]
 """Values that may stand beside each value in a constant tile."""
 
-_PERMANENT_HTTP = {400, 401, 403, 405, 406, 410, 414, 451}
+QUICK_PIXELS = 256
+"""Pictures up to this width are decoded in a millisecond at most; a decoding thread would hold the interpreter's lock
+for longer than that each time the loop wants it back."""
 
 
 @dataclass(frozen=True)
-class CutoutSource:
-    """A cutout service and how it is asked; plain data that travels to the workers.
+class CutoutSource(Asking):
+    """SkyServer's cutout service: one JPEG a row.
 
-    ``retries`` counts the further times a transient failure is asked again; ``guard_s`` is the longest one
-    request may take from its first byte to its last.
+    With a ``scale_column`` a row's scale is `arcsec_per_pixel` times that column [arcsec]. ``stored_pixels`` are those
+    that a picture of ``pixels`` is reduced to; 0: it is taken as it is.
     """
 
     url: str
     release: int
     pixels: int
     arcsec_per_pixel: float
-    max_bytes: int = 8_000_000
-    connect_timeout_s: float = 20.0
-    read_timeout_s: float = 30.0
-    retries: int = 6
-    backoff_s: float = 1.0
+    scale_column: str = ""
+    stored_pixels: int = 0
 
     @classmethod
     def of(cls, run: RunFile, url: str) -> "CutoutSource":
         """Take the source from a run file; `url` is the server's real address (the sandbox's, if it is that)."""
-        images, politeness = run.images, run.politeness
-        return cls(
-            url,
-            run.source.release,
-            images.pixels,
-            images.arcsec_per_pixel,
-            images.max_bytes,
-            politeness.connect_timeout_s,
-            politeness.read_timeout_s,
-            politeness.retries,
-        )
+        images = run.images
+        asked, stored = (images.asked_pixels, images.pixels) if images.asked_pixels else (images.pixels, 0)
+        size = (asked, images.arcsec_per_pixel, images.scale_column, stored)
+        return cls(url, run.source.release, *size, **asking_of(run))
 
     @property
-    def guard_s(self) -> float:
-        """Longest time [s] for one request: a server that drips a byte at a time must end too."""
-        return self.connect_timeout_s + 4 * self.read_timeout_s
+    def columns(self) -> tuple[str, ...]:
+        """Columns of the sample that a place must have beside ``ra`` and ``dec``."""
+        return (self.scale_column,) if self.scale_column else ()
 
-    def address(self, ra: float, dec: float) -> str:
-        """Return the URL of the cutout centred on `ra`, `dec` [deg].
+    @property
+    def is_quick(self) -> bool:
+        """Whether an image is judged in a millisecond or so."""
+        return self.pixels <= QUICK_PIXELS
+
+    def scale(self, place: Place) -> float:
+        """Return the scale [arcsec a pixel] of a row's picture; a change in the seventh decimal is not seen."""
+        if not self.scale_column:
+            return self.arcsec_per_pixel
+        return round(self.arcsec_per_pixel * float(place[self.scale_column]), 6)
+
+    def refusal(self, place: Place) -> str:
+        """Say why a row's scale is none that the server takes; nothing if it is one.
+
+        Examples
+        --------
+        >>> source = CutoutSource("http://sky", 17, 424, 0.02, "petroR50_r", 80)
+        >>> source.refusal({"petroR50_r": 3.0}), source.refusal({"petroR50_r": -9999.0})
+        ('', 'petroR50_r is -9999: -199.98 arcsec a pixel, and the server takes 0.015 to 60')
+        """
+        if not self.scale_column:
+            return ""
+        scale, (least, most) = self.scale(place), JPEG_ARCSEC
+        if least <= scale <= most:  # which is not so for NaN
+            return ""
+        found = f"{self.scale_column} is {place[self.scale_column]:g}"
+        return f"{found}: {scale:g} arcsec a pixel, and the server takes {least:g} to {most:g}"
+
+    def address(self, ra: float, dec: float, scale: float | None = None) -> str:
+        """Return the URL of the cutout centred on `ra`, `dec` [deg]; `scale` [arcsec a pixel] if it has its own.
 
         Examples
         --------
@@ -82,36 +104,19 @@ class CutoutSource:
         'http://sky/dr17/SkyServerWS/ImgCutout/getjpeg?ra=10.5&dec=-2.25&scale=0.396&width=64&height=64'
         """
         side = f"width={self.pixels}&height={self.pixels}"
-        query = f"ra={float(ra)!r}&dec={float(dec)!r}&scale={self.arcsec_per_pixel!r}&{side}"
+        query = f"ra={float(ra)!r}&dec={float(dec)!r}&scale={scale or self.arcsec_per_pixel!r}&{side}"
         return f"{self.url.rstrip('/')}/dr{self.release}/SkyServerWS/ImgCutout/getjpeg?{query}"
 
+    def addresses(self, place: Place) -> tuple[str, ...]:
+        """Return the URL of a row's one cutout."""
+        return (self.address(place["ra"], place["dec"], self.scale(place)),)
 
-@dataclass(frozen=True)
-class Verdict:
-    """What an answer is worth: a status, in words why, and for a good one pixels ``(y, x, band)`` and digest."""
-
-    status: Status
-    detail: str = ""
-    pixels: np.ndarray | None = None
-    digest: bytes = b""
-
-
-def judge_status(http_status: int, body: bytes) -> Verdict | None:
-    """Judge an answer by its HTTP status; None means that the body decides."""
-    if http_status == 200:
-        return None
-    detail = f"HTTP {http_status}"
-    if http_status in (404, 400) and FOOTPRINT_WORDS in body.lower():
-        return Verdict(Status.OUTSIDE_FOOTPRINT, detail)
-    if http_status == 404:
-        return Verdict(Status.NOT_FOUND, detail)
-    if http_status in (429, 503):
-        return Verdict(Status.THROTTLED, detail)
-    if http_status in (408, 504):
-        return Verdict(Status.TIMEOUT, detail)
-    if http_status in _PERMANENT_HTTP:
-        return Verdict(Status.REFUSED, detail)
-    return Verdict(Status.SERVER_ERROR, detail)
+    def judge(self, place: Place, bodies: Sequence[Body]) -> Verdict:
+        """Judge the body of a row's cutout."""
+        verdict = judge_body(*bodies[0], self.pixels)
+        if verdict.pixels is None or not self.stored_pixels:
+            return verdict
+        return replace(verdict, pixels=reduced(verdict.pixels, self.stored_pixels))
 
 
 def judge_body(body: bytes, content_type: str, pixels: int) -> Verdict:
@@ -130,11 +135,11 @@ def judge_body(body: bytes, content_type: str, pixels: int) -> Verdict:
     -----
     A constant tile is `Status.BLANK` and may be asked again: servers give one while an image is not ready.
     A black tile with text drawn on it has the same status here and the detail `DRAWN`; the text can not be
-    read, so `stages.fetch` asks again and takes it for `Status.OUTSIDE_FOOTPRINT` only when the very same
-    picture comes back each time.
+    read, so it is asked for again and taken for `Status.OUTSIDE_FOOTPRINT` only when the very same picture comes
+    back each time.
     """
     if not body.startswith(JPEG_START):
-        return _not_a_jpeg(body, content_type)
+        return judge_words(body, content_type)
     if not body.rstrip(b"\x00\r\n ").endswith(JPEG_END):
         return Verdict(Status.TRUNCATED, f"no end of image after {len(body):,} bytes")
     try:
@@ -147,22 +152,11 @@ def judge_body(body: bytes, content_type: str, pixels: int) -> Verdict:
     except (OSError, SyntaxError, ValueError) as error:
         truncated = "truncated" in str(error)
         return Verdict(Status.TRUNCATED if truncated else Status.NOT_AN_IMAGE, str(error)[:200])
-    digest = hashlib.sha256(body).digest()[:DIGEST_BYTES]
+    digest = digest_of([body])
     if fault := _blankness(image):
-        return Verdict(Status.BLANK, fault, digest=digest)
+        outside = Status.OUTSIDE_FOOTPRINT if fault == DRAWN else None
+        return Verdict(Status.BLANK, fault, digest=digest, if_same=outside)
     return Verdict(Status.OK, pixels=image, digest=digest)
-
-
-def _not_a_jpeg(body: bytes, content_type: str) -> Verdict:
-    head = body[:4096].lower()
-    if FOOTPRINT_WORDS in head:
-        return Verdict(Status.OUTSIDE_FOOTPRINT, "the server says so in words")
-    words = " ".join(body[:200].decode("ascii", "replace").split())[:80]
-    if "html" in content_type or head.lstrip().startswith((b"<!doctype", b"<html", b"<")) or b"error" in head:
-        return Verdict(Status.ERROR_PAGE, f"{content_type or 'no content type'}: {words}")
-    if not body:
-        return Verdict(Status.TRUNCATED, "empty body")
-    return Verdict(Status.NOT_AN_IMAGE, f"{content_type or 'no content type'}, {len(body):,} bytes")
 
 
 def _blankness(image: np.ndarray) -> str:

@@ -1,4 +1,4 @@
-"""One HTTP request for a cutout: every way it can go, told apart."""
+"""One HTTP request for an image: every way it can go, told apart."""
 
 import email.utils
 import time
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import aiohttp
 
 from cluster.desk import Answer
-from pipeline.sources.cutouts import CutoutSource
+from pipeline.sources.images import Asking
 from schemas.flags import Status
 
 GATEWAY_DOWN = (502, 504)
@@ -30,14 +30,14 @@ class Reply:
     detail: str = ""
 
 
-def open_session(source: CutoutSource, connections: int) -> aiohttp.ClientSession:
+def open_session(asking: Asking, connections: int) -> aiohttp.ClientSession:
     """Open a session of at most `connections`, which must be as many as there are askers.
 
-    Each socket operation has its timeout, and the whole request has ``source.guard_s``: that never counts a
+    Each socket operation has its timeout, and the whole request has ``asking.guard_s``: that never counts a
     wait for a connection, because nobody has to wait for one.
     """
     timeout = aiohttp.ClientTimeout(
-        total=source.guard_s, sock_connect=source.connect_timeout_s, sock_read=source.read_timeout_s
+        total=asking.guard_s, sock_connect=asking.connect_timeout_s, sock_read=asking.read_timeout_s
     )
     # Idle connections end soon: a server counts them too when the desk lowers how many we may use.
     connector = aiohttp.TCPConnector(
@@ -51,8 +51,8 @@ def open_session(source: CutoutSource, connections: int) -> aiohttp.ClientSessio
     )
 
 
-async def download(session: aiohttp.ClientSession, url: str, source: CutoutSource) -> Reply:
-    """Send one GET and read the whole answer, but no more than ``source.max_bytes``.
+async def download(session: aiohttp.ClientSession, url: str, *, max_bytes: int) -> Reply:
+    """Send one GET and read the whole answer, but no more than `max_bytes`.
 
     Never raises for what a server or a network can do.
     """
@@ -60,15 +60,15 @@ async def download(session: aiohttp.ClientSession, url: str, source: CutoutSourc
     try:
         async with session.get(url) as response:
             headers_seen = True
-            if (response.content_length or 0) > source.max_bytes:
+            if (response.content_length or 0) > max_bytes:
                 response.close()
                 return _too_large(response.status, response.content_length or 0)
             body = bytearray(await response.content.readany())
             while piece := await response.content.readany():
                 body += piece
-                if len(body) > source.max_bytes:
+                if len(body) > max_bytes:
                     break
-            if len(body) > source.max_bytes:
+            if len(body) > max_bytes:
                 response.close()
                 return _too_large(response.status, len(body))
             return _reply(response, bytes(body))
@@ -86,9 +86,9 @@ async def download(session: aiohttp.ClientSession, url: str, source: CutoutSourc
         return Reply(Answer.GOOD, fault=Status.SERVER_ERROR, detail=_words(error))
 
 
-async def is_alive(session: aiohttp.ClientSession, source: CutoutSource) -> bool:
+async def is_alive(session: aiohttp.ClientSession, url: str, *, max_bytes: int) -> bool:
     """Ask the server's front page; any answer but a gateway's "nobody there" counts as life."""
-    reply = await download(session, source.url.rstrip("/") + "/", source)
+    reply = await download(session, url.rstrip("/") + "/", max_bytes=max_bytes)
     return reply.answer is not Answer.UNREACHABLE
 
 

@@ -13,8 +13,10 @@ import numpy as np
 from cluster.desk import Manners
 from cluster.politeness import Visit, reach
 from cluster.work import whoami
-from pipeline.sources.cutouts import CutoutSource
+from pipeline.sources.images import ImageSource
+from pipeline.stages.compute_rows import compute_rows
 from pipeline.stages.fetch_rows import Fetcher, Tally
+from pipeline.stages.settle import place_of
 from pipeline.stores.cube import BlockRows, content_digest, read_block, write_block
 from pipeline.stores.staging import Staging
 from schemas.errors import StoreError
@@ -27,9 +29,9 @@ MOST_CONNECTIONS = 64
 
 
 def fetch_block(
-    *, cube: str, block: Block, source: CutoutSource, manners: Manners, staging: Staging
+    *, cube: str, block: Block, source: ImageSource, manners: Manners, staging: Staging
 ) -> Receipt:
-    """Fetch one block's cutouts into staged shards.
+    """Fetch one block's images into staged shards.
 
     What the block holds already is kept: only rows that are pending, or that failed and may be asked again, are
     asked for. If what it holds cannot be read, the block is fetched whole. A galaxy whose cutout can not be had
@@ -41,7 +43,7 @@ def fetch_block(
         Path of the cube; only read.
     block : Block
         The rows to fetch.
-    source : CutoutSource
+    source : ImageSource
         The server and how it is asked.
     manners : Manners
         The politeness all workers share.
@@ -62,14 +64,15 @@ def fetch_block(
         If the block's ids and positions cannot be read, or it cannot be staged.
     """
     begun, path = time.monotonic(), Path(cube)
-    rows = _read(path, block)
-    asked = _rows_to_ask(rows)
+    rows = _read(path, block, source.columns)
+    asked, refused = _rows_to_ask(rows, source)
     fresh = not bool(np.any(rows.status == Status.OK))
     tally = asyncio.run(_fetch(rows, asked, source, manners, strict=fresh))
+    tally.details |= refused
     fetched = time.monotonic()
     with staging.opened() as folder, ThreadPoolExecutor(1) as pool:
         # Hashing needs neither the disk nor the interpreter's lock, so it costs no time beside the writing.
-        digest = pool.submit(content_digest, rows.status, rows.digest, rows.image)
+        digest = pool.submit(content_digest, rows.status, rows.digest, rows.image, rows.target)
         products = write_block(path, block, vars(rows), folder)
     done = time.monotonic()
     seconds = {"fetch_s": fetched - begun, "decode_s": tally.decode_s, "write_s": done - fetched}
@@ -85,28 +88,36 @@ def fetch_block(
     )
 
 
-def _read(path: Path, block: Block) -> BlockRows:
+def _read(path: Path, block: Block, columns: tuple[str, ...]) -> BlockRows:
     try:
-        return read_block(path, block)
+        return read_block(path, block, columns=columns)
     except StoreError as error:
         logger.warning("%s; it is fetched whole", error.message)
-        return read_block(path, block, fetched=False)
+        return read_block(path, block, fetched=False, columns=columns)
 
 
-def _rows_to_ask(rows: BlockRows) -> list[int]:
+def _rows_to_ask(rows: BlockRows, source: ImageSource) -> tuple[list[int], dict[int, str]]:
+    """Return the rows to be asked for, and in words why the source refuses others."""
     wanted = (rows.status >= min(s for s in Status if s.retryable)) | (rows.status == Status.PENDING)
     placed = (
         np.isfinite(rows.ra) & np.isfinite(rows.dec) & (np.abs(rows.dec) <= 90) & (np.abs(rows.ra) <= 360)
     )
+    here = map(int, np.flatnonzero(wanted & placed))
+    refused = {row: why for row in here if (why := source.refusal(place_of(rows, row)))}
+    for name in () if source.is_local else source.columns:
+        placed &= np.isfinite(rows.columns[name])
     rows.status[wanted & ~placed] = Status.BAD_POSITION
-    return [int(row) for row in np.flatnonzero(wanted & placed)]
+    rows.status[list(refused)] = Status.BAD_SCALE
+    return [int(row) for row in np.flatnonzero(wanted & placed) if row not in refused], refused
 
 
 async def _fetch(
-    rows: BlockRows, asked: list[int], source: CutoutSource, manners: Manners, *, strict: bool
+    rows: BlockRows, asked: list[int], source: ImageSource, manners: Manners, *, strict: bool
 ) -> Tally:
     if not asked:
         return Tally()
+    if source.is_local:
+        return compute_rows(rows, asked, source)
     async with Visit(reach(manners), wanted=min(MOST_CONNECTIONS, len(asked))) as visit:
         return await Fetcher(rows, source, visit, strict=strict).run(asked)
 

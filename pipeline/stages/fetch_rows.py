@@ -5,28 +5,25 @@ import heapq
 import random
 import time
 from collections import Counter, deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import aiohttp
-import numpy as np
 
 from cluster.desk import Answer, Grant, Lane
 from cluster.politeness import Visit
-from pipeline.sources.cutouts import DRAWN, CutoutSource, Verdict, judge_body, judge_status
 from pipeline.sources.download import Reply, download, is_alive, open_session
+from pipeline.sources.images import Body, ImageSource
 from pipeline.sources.patience import backoff_s
+from pipeline.sources.verdicts import Verdict, judge_status
+from pipeline.stages.settle import place_of, settle
 from pipeline.stores.cube import BlockRows
 from schemas.errors import SourceDown
 from schemas.flags import Status
 
-INLINE_PIXELS = 256
-"""Pictures up to this width are decoded at once: they take a millisecond at most, and a decoding thread would
-hold the interpreter's lock for longer than that each time the loop wants it back."""
-BACKLOG = 128
-"""Bodies that may wait for the decoder: bounds memory, and is deep enough to keep the decoder busy."""
 SAME_PICTURES = 3
-"""A drawn tile that comes back this often, byte for byte, is the server's last word."""
-TRIES_OF_WRONG_SIZE = 2
+"""A picture of nothing that comes back this often, byte for byte, is the server's last word."""
+ASKED_TWICE = (Status.WRONG_SIZE, Status.WRONG_HEADER)
+"""The server's last word only if it says it twice: what stands between may have mixed up answers."""
 MOST_REFUSALS = 50
 HOPELESS_ROWS = 50
 """With this many rows failed and none had, it is the server, not the galaxies."""
@@ -48,8 +45,11 @@ class Tally:
 @dataclass(slots=True)
 class _Job:
     row: int
-    tries: int = 0
+    tries: Counter[tuple[int, Status | None]] = field(default_factory=Counter)
+    """How often each of its requests came to nothing; what must be said twice is counted by itself."""
     refusals: int = 0
+    bodies: dict[int, Body] = field(default_factory=dict)
+    """Answers that came already, by the number of their request."""
 
 
 class Fetcher:
@@ -59,17 +59,18 @@ class Fetcher:
     ----------
     rows : BlockRows
         Filled in place.
-    source : CutoutSource
-        The server.
+    source : ImageSource
+        The server, and what is asked of it.
     visit : Visit
         Leave to ask it.
     strict : bool
         Raise `SourceDown` when row after row fails and none can be had.
     """
 
-    def __init__(self, rows: BlockRows, source: CutoutSource, visit: Visit, *, strict: bool = True) -> None:
+    def __init__(self, rows: BlockRows, source: ImageSource, visit: Visit, *, strict: bool = True) -> None:
         self._rows = rows
         self._source = source
+        self._asking = source.asking
         self._visit = visit
         self._strict = strict
         self._fresh: deque[_Job] = deque()
@@ -78,10 +79,10 @@ class Fetcher:
         self._settled = 0
         self._useful = 0
         self._changed = asyncio.Event()
-        self._bodies: list[tuple[_Job, Reply]] = []
+        self._waiting: list[tuple[_Job, list[Body]]] = []
         self._arrived = asyncio.Event()
-        self._room = asyncio.Semaphore(BACKLOG)
-        self._drawn: Counter[tuple[int, bytes]] = Counter()
+        self._room = asyncio.Semaphore(self._asking.backlog)
+        self._seen: Counter[tuple[int, bytes]] = Counter()
         # Jitter only: it must differ between workers, and nothing that is stored depends on it.
         self._random = random.Random()
         self.tally = Tally()
@@ -96,7 +97,7 @@ class Fetcher:
         """
         self._fresh.extend(_Job(row) for row in asked)
         self._open = len(asked)
-        async with open_session(self._source, self._visit.permits) as session:
+        async with open_session(self._source.asking, self._visit.permits) as session:
             decoder = asyncio.create_task(self._decode())
             askers = [asyncio.create_task(self._ask(session, k)) for k in range(self._visit.permits)]
             try:
@@ -139,9 +140,10 @@ class Fetcher:
             self._fresh.appendleft(job)
             self._changed.set()
             return
-        address = self._source.address(float(self._rows.ra[job.row]), float(self._rows.dec[job.row]))
+        addresses = self._source.addresses(place_of(self._rows, job.row))
+        number = next(k for k in range(len(addresses)) if k not in job.bodies)
         begun = time.monotonic()
-        reply = await download(session, address, self._source)
+        reply = await download(session, addresses[number], max_bytes=self._asking.max_bytes)
         self.tally.network_s += time.monotonic() - begun
         self.tally.requests += 1
         self.tally.bytes += len(reply.body)
@@ -149,43 +151,64 @@ class Fetcher:
             self._visit.good(ticket)
         elif await self._visit.bad(ticket, reply.answer, reply.retry_after_s):
             # The source is down, which says nothing about this galaxy.
-            self._put_back(job, self._source.backoff_s)
+            self._put_back(job, self._asking.backoff_s)
             return
-        await self._judge(job, reply)
+        if reply.fault is not None:
+            self._weigh(job, Verdict(reply.fault, reply.detail, request=number))
+        elif (verdict := judge_status(reply.http_status, reply.body)) is not None:
+            self._weigh(job, replace(verdict, request=number))
+        else:
+            await self._take(job, number, reply, wanted=len(addresses))
 
     async def _probe(self, session: aiohttp.ClientSession, ticket: Grant) -> None:
-        if await is_alive(session, self._source):
+        if await is_alive(session, self._source.url, max_bytes=self._asking.max_bytes):
             await self._visit.alive(ticket)
         else:
             await self._visit.bad(ticket, Answer.UNREACHABLE)
 
-    async def _judge(self, job: _Job, reply: Reply) -> None:
-        if reply.fault is not None:
-            self._weigh(job, Verdict(reply.fault, reply.detail))
-        elif (verdict := judge_status(reply.http_status, reply.body)) is not None:
-            self._weigh(job, verdict)
-        elif self._source.pixels <= INLINE_PIXELS:
+    async def _take(self, job: _Job, number: int, reply: Reply, *, wanted: int) -> None:
+        """Keep a body; when all of a row have come, judge them together."""
+        job.bodies[number] = Body(reply.body, reply.content_type)
+        if len(job.bodies) < wanted:
+            self._fresh.appendleft(job)  # what is begun is ended first: few bodies wait for others
+            self._changed.set()
+            return
+        bodies = [job.bodies[k] for k in range(wanted)]
+        if self._source.is_quick:
             begun = time.monotonic()
-            verdict = judge_body(reply.body, reply.content_type, self._source.pixels)
+            verdict = self._source.judge(place_of(self._rows, job.row), bodies)
             self.tally.decode_s += time.monotonic() - begun
-            self._weigh(job, verdict)
+            self._heed(job, verdict)
         else:
             await self._room.acquire()
-            self._bodies.append((job, reply))
+            self._waiting.append((job, bodies))
             self._arrived.set()
 
     async def _decode(self) -> None:
-        """Decode bodies in a thread, whatever has arrived at once, so that the loop keeps running."""
+        """Judge bodies in a thread, whatever has arrived at once, so that the loop keeps running."""
         while self._open:
             await self._arrived.wait()
             self._arrived.clear()
-            batch, self._bodies = self._bodies, []
+            batch, self._waiting = self._waiting, []
             if batch:
-                verdicts, seconds = await asyncio.to_thread(_judge_all, batch, self._source.pixels)
+                verdicts, seconds = await asyncio.to_thread(self._judge_all, batch)
                 self.tally.decode_s += seconds
                 for (job, _), verdict in zip(batch, verdicts, strict=True):
                     self._room.release()
-                    self._weigh(job, verdict)
+                    self._heed(job, verdict)
+
+    def _judge_all(self, batch: list[tuple[_Job, list[Body]]]) -> tuple[list[Verdict], float]:
+        begun = time.monotonic()
+        verdicts = [self._source.judge(place_of(self._rows, job.row), bodies) for job, bodies in batch]
+        return verdicts, time.monotonic() - begun
+
+    def _heed(self, job: _Job, verdict: Verdict) -> None:
+        """Weigh what the bodies of a row are worth, and forget those that are to be asked for again."""
+        if verdict.request is None:
+            job.bodies.clear()
+        else:
+            del job.bodies[verdict.request]
+        self._weigh(job, verdict)
 
     def _weigh(self, job: _Job, verdict: Verdict) -> None:
         """Settle a row, or ask again later."""
@@ -194,11 +217,11 @@ class Fetcher:
             self._settle(job, verdict)
             return
         self.tally.faults[status.reason] += 1
-        if status is Status.BLANK and verdict.detail == DRAWN:
-            self._drawn[job.row, verdict.digest] += 1
-            if self._drawn[job.row, verdict.digest] >= SAME_PICTURES:
+        if verdict.if_same is not None:
+            self._seen[job.row, verdict.digest] += 1
+            if self._seen[job.row, verdict.digest] >= SAME_PICTURES:
                 self._settle(
-                    job, Verdict(Status.OUTSIDE_FOOTPRINT, f"{DRAWN}, {SAME_PICTURES} times the same")
+                    job, Verdict(verdict.if_same, f"{verdict.detail}, {SAME_PICTURES} times the same")
                 )
                 return
         if status is Status.THROTTLED:
@@ -206,12 +229,16 @@ class Fetcher:
             job.refusals += 1
             again = job.refusals <= MOST_REFUSALS
         else:
-            job.tries += 1
-            most = TRIES_OF_WRONG_SIZE if status is Status.WRONG_SIZE else self._source.retries + 1
-            again = job.tries < most and (not status.permanent or status is Status.WRONG_SIZE)
-        if again and self._source.retries:
+            twice = status in ASKED_TWICE
+            tried = (verdict.request or 0, status if twice else None)
+            job.tries[tried] += 1
+            again = job.tries[tried] < (2 if twice else self._asking.retries + 1) and (
+                not status.permanent or twice
+            )
+        if again and self._asking.retries:
             self.tally.retries += 1
-            self._put_back(job, backoff_s(max(1, job.tries), self._source.backoff_s, self._random.random()))
+            fails = max(1, job.tries.total())
+            self._put_back(job, backoff_s(fails, self._asking.backoff_s, self._random.random()))
         else:
             self._settle(job, verdict)
 
@@ -220,15 +247,8 @@ class Fetcher:
         self._changed.set()
 
     def _settle(self, job: _Job, verdict: Verdict) -> None:
-        row, status = job.row, verdict.status
-        self._rows.status[row] = status
-        if verdict.pixels is not None:
-            self._rows.image[row] = verdict.pixels
-            self._rows.digest[row] = np.frombuffer(verdict.digest, np.uint8)
-        else:
-            self._rows.image[row] = 0
-            self._rows.digest[row] = 0
-            self.tally.details[row] = verdict.detail
+        status = verdict.status
+        settle(self._rows, job.row, verdict, self.tally.details)
         self._open -= 1
         self._settled += 1
         self._useful += not status.retryable
@@ -241,9 +261,3 @@ class Fetcher:
         if not self._open:
             self._changed.set()
             self._arrived.set()
-
-
-def _judge_all(batch: list[tuple[_Job, Reply]], pixels: int) -> tuple[list[Verdict], float]:
-    begun = time.monotonic()
-    verdicts = [judge_body(reply.body, reply.content_type, pixels) for _, reply in batch]
-    return verdicts, time.monotonic() - begun

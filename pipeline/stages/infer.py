@@ -1,8 +1,9 @@
 """Infer: one task a block; the networks are loaded once a worker."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from distributed import get_worker
 
@@ -20,6 +21,7 @@ def infer_block(
     passes: int = 0,
     engine: str = "auto",
     batch: int | None = None,
+    recalibration: Mapping[str, Any] | None = None,
     staging: Staging,
     final: str,
 ) -> Receipt:
@@ -39,6 +41,8 @@ def infer_block(
         ``auto``, ``openvino`` or ``tensorflow``.
     batch : int, optional
         Images that are computed at once.
+    recalibration : mapping, optional
+        What mends PDFs or errors, as the stage ``calibrate`` has learnt it.
     staging : Staging
         Where the part waits to be accepted.
     final : str
@@ -63,7 +67,8 @@ def infer_block(
             passes=passes,
             engine=engine,
             batch=batch,
-            threads=_threads(),
+            threads=threads_of_worker(),
+            recalibration=recalibration,
         )
         product = seal(out, Path(final))
     return Receipt(
@@ -76,7 +81,7 @@ def infer_block(
     )
 
 
-def _threads() -> int:
+def threads_of_worker() -> int:
     """Return how many tasks this process may work on at the same time."""
     try:
         return int(get_worker().state.nthreads)

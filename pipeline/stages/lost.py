@@ -11,9 +11,10 @@ import numpy as np
 import zarr
 
 from cluster.work import whoami
+from pipeline.stores.cube import fetched_names
 from pipeline.stores.shards import write_shard
 from pipeline.stores.staging import Staging, disk_errors, seal
-from schemas.arrays import FETCHED, ID, STATUS
+from schemas.arrays import ID, STATUS
 from schemas.digests import file_sha256
 from schemas.errors import StoreError
 from schemas.flags import Status
@@ -36,7 +37,7 @@ def lost_cutouts(unit: Unit, *, why: str, cube: str, staging: Staging, **others:
     del others
     path, block = Path(cube), unit.arguments["block"]
     group = _opened(path)
-    shards = [path / _shard(group[array.name], block) for array in FETCHED]
+    shards = [path / _shard(group[name], block) for name in fetched_names(group)]
     held = all(shard.is_file() and shard.stat().st_size for shard in shards)
     status = _read(group, STATUS.name, block) if held else np.zeros(block.rows, np.uint8)
     status[(status == Status.PENDING) | (status >= FIRST_RETRYABLE)] = Status.BLOCK_LOST

@@ -1,16 +1,16 @@
 """Pull: cut a sample into partitions of bounded size, and query each into one Parquet part."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from cluster.work import whoami
 from pipeline.sources.sample_sql import POSITION, SampleSql
-from pipeline.sources.skyserver import SkyServer
 from pipeline.stores.rows import table_digest, write_part
 from pipeline.stores.staging import Staging, seal
 from schemas.config import Sample
@@ -21,6 +21,17 @@ NO_ROWS_REMEDY = "loosen the WHERE of the sample's SQL; `skymill sandbox` shows 
 
 PLATE_SHIFT = 50
 """Since DR8 the plate stands in the top 14 bits of specObjID, so the first plates hold the first keys."""
+
+
+class Catalogue(Protocol):
+    """What answers queries: a survey's server, or a table of one's own. Plain data that travels to the workers."""
+
+    @property
+    def row_cap(self) -> int:
+        """Most rows of one answer."""
+
+    def query(self, sql: str, columns: Sequence[str]) -> pa.Table:
+        """Ask one query, and return its rows with the columns named as they are given here."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +61,7 @@ def row_limit(sample_sql: SampleSql, sample: Sample) -> int | None:
 
 
 def plan_partitions(
-    server: SkyServer, sample_sql: SampleSql, sample: Sample, *, name: str
+    server: Catalogue, sample_sql: SampleSql, sample: Sample, *, name: str
 ) -> list[Partition]:
     """Cut a sample into slices of at most ``sample.rows_per_partition`` rows, by counts alone.
 
@@ -91,7 +102,7 @@ def plan_partitions(
 _Slice = tuple[str, int, int | None, int | None]
 
 
-def _by_group(server: SkyServer, sample_sql: SampleSql, sample: Sample, group: str) -> list[_Slice]:
+def _by_group(server: Catalogue, sample_sql: SampleSql, sample: Sample, group: str) -> list[_Slice]:
     column = group.rpartition(".")[2]
     counts = server.query(sample_sql.count_sql(group), [column, "n"])
     if not counts.num_rows:
@@ -150,7 +161,7 @@ def _first(slices: list[tuple[int, int, int]], limit: int | None) -> list[tuple[
     return kept
 
 
-def _by_key(server: SkyServer, sample_sql: SampleSql, sample: Sample) -> Iterator[_Slice]:
+def _by_key(server: Catalogue, sample_sql: SampleSql, sample: Sample) -> Iterator[_Slice]:
     limit, planned = row_limit(sample_sql, sample), 0
     stack = [_measure(server, sample_sql, "")]
     while stack:
@@ -174,7 +185,7 @@ def _by_key(server: SkyServer, sample_sql: SampleSql, sample: Sample) -> Iterato
         stack += [upper, lower]
 
 
-def _measure(server: SkyServer, sample_sql: SampleSql, predicate: str) -> tuple[int, int, int]:
+def _measure(server: Catalogue, sample_sql: SampleSql, predicate: str) -> tuple[int, int, int]:
     row = server.query(sample_sql.range_sql(predicate), ["n", "low", "high"]).to_pylist()[0]
     if not row["n"]:
         return 0, 0, 0
@@ -190,7 +201,7 @@ def pull_partition(
     *,
     partition: Partition,
     sample_sql: SampleSql,
-    server: SkyServer,
+    server: Catalogue,
     final: str,
     staging: Staging,
     label: str,
