@@ -1,20 +1,30 @@
 """What may stop a run before it has cost anything: each check names the remedy."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
+from cluster.work import find
+from model.definitions import check_name, check_suits
+from model.geometry import Geometry
+from model.intake import check_contract, intake_of
 from model.kinds import check_kinds
-from model.metrics import DEFINITIONS
 from model.presets import Preset, load_preset
+from model.vectors import find_columns
+from pipeline.label_checks import check_labels
 from pipeline.ledger import Ledger
 from pipeline.mill import Mill
+from pipeline.recalibrating import check_calibration_rows, check_recalibration
 from pipeline.sources.sample_sql import SampleSql
-from pipeline.training import chosen_preset, trials_of, weight_column
+from pipeline.stores.catalogue_names import names_of
+from pipeline.training import chosen_preset, donors_of, trials_of, weight_column
+from schemas.arrays import FEATURE_PREFIX
 from schemas.config import RunFile
 from schemas.errors import ModelError, PlanError, SkymillError, SourceError, StoreError
+from schemas.imaging import MOSAIC, NEEDED_COLUMNS, NEEDED_FROM, SCENES
 from schemas.records import Receipt
 from schemas.sitefile import load_site
 
@@ -31,8 +41,17 @@ def check(run_file: RunFile) -> None:
     looks = [partial(_check_sample, run_file, name) for name in run_file.samples]
     looks += [
         partial(part, run_file)
-        for part in (_check_cluster, _check_model, _check_packages, _check_search, _check_definition)
+        for part in (
+            _check_sandbox,
+            _check_cluster,
+            _check_model,
+            _check_packages,
+            _check_search,
+            _check_definition,
+        )
     ]
+    looks.append(partial(check_recalibration, run_file))
+    looks.append(partial(_check_fields, run_file))
     for look in looks:
         try:
             look()
@@ -50,10 +69,30 @@ def _check_sample(run_file: RunFile, name: str) -> None:
         columns = SampleSql.of(run_file, name).columns
     except PlanError as error:
         raise PlanError(f"samples.{name}: {error.message}", error.remedy) from None
+    source = run_file.images.source
+    needed = NEEDED_COLUMNS.get(source, ())
+    if missing := [column for column in needed if column not in {found.lower() for found in columns}]:
+        raise PlanError(
+            f"samples.{name}: images.source = {source!r} needs the columns {', '.join(needed)}; the SELECT lacks "
+            f"{', '.join(missing)}",
+            f"select them ({NEEDED_FROM[source]}), or take another source of images",
+        )
+    if run_file.target.column.lower() in needed:
+        raise PlanError(
+            f"target.column: {run_file.target.column!r} is what images.source = {source!r} needs of a row, and a "
+            "column cannot be both",
+            "select it a second time under another name (AS), and name that one",
+        )
+    _check_scale_column(run_file, name, columns)
     if name != run_file.training.sample:
         return
     there = {column.lower() for column in columns}
     label, weight = run_file.target.column, run_file.training.weight_column
+    if missing := [column for column in run_file.target.against if column.lower() not in there]:
+        raise PlanError(
+            f"samples.{name}: target.against names {', '.join(missing)}, and the SELECT has {', '.join(columns)}",
+            "select them, name them with AS, or take them out of target.against",
+        )
     if label.lower() not in there:
         raise PlanError(
             f"samples.{name}: expected the label column {label!r} in the SELECT, found {', '.join(columns)}",
@@ -64,6 +103,42 @@ def _check_sample(run_file: RunFile, name: str) -> None:
             f"samples.{name}: expected the weight column {weight!r} in the SELECT, found {', '.join(columns)}",
             "select it, name it with AS, or set training.weight_column",
         )
+
+
+def _check_scale_column(run_file: RunFile, name: str, columns: Sequence[str]) -> None:
+    """Refuse a sample without the column that its images' scale follows, or whose key or label it is."""
+    wanted = run_file.images.scale_column
+    if wanted and wanted.lower() not in {column.lower() for column in columns}:
+        raise PlanError(
+            f"samples.{name}: images.scale_column is {wanted!r}, and the SELECT has {', '.join(columns)}",
+            "select it [arcsec], name it with AS, or set images.scale_column",
+        )
+    taken = (run_file.samples[name].key, run_file.target.column, "ra", "dec")
+    if wanted and wanted.lower() in {column.lower() for column in taken}:
+        raise PlanError(
+            f"images.scale_column: {wanted!r} is the key, the label or a position, and kept as such alone",
+            "select it once more under a name of its own (AS), and name that",
+        )
+
+
+def _check_sandbox(run_file: RunFile) -> None:
+    """Refuse a folder of HST stamps that is not there; what is in it, the sandbox itself looks at."""
+    stamps = run_file.sandbox.stamps
+    if run_file.source.url == "sandbox" and stamps and not Path(stamps).is_dir():
+        raise PlanError(
+            f"sandbox.stamps: expected a folder of HST stamps, found none at {stamps}",
+            "give the folder of GalSim's COSMOS 23.5 example, or leave it out: galaxies are then drawn from profiles",
+        )
+
+
+def _check_fields(run_file: RunFile) -> None:
+    """Refuse fields and labels of pixels that cannot be; what looks at them is loaded only for those that have any."""
+    try:
+        head = load_preset(run_file.model.preset, run_file.model.overrides)["head"]
+    except ModelError:  # told by `_check_model`
+        return
+    if run_file.fields or run_file.images.source in (MOSAIC, SCENES) or head["kind"] == "pixel":
+        find("pipeline.fields.checking:check_fields")(run_file)
 
 
 def _check_cluster(run_file: RunFile) -> None:
@@ -85,19 +160,24 @@ def _has_own_workers(run_file: RunFile) -> bool:
 
 def _check_model(run_file: RunFile) -> None:
     preset = load_preset(run_file.model.preset, run_file.model.overrides)
-    if run_file.images.pixels < preset.minimum_pixels:
-        raise ModelError(
-            f"preset {preset.name!r} needs images of at least {preset.minimum_pixels} pixels, "
-            f"found {run_file.images.pixels}",
-            f"set images.pixels to at least {preset.minimum_pixels}, or take another preset",
-        )
     check_kinds(preset)
+    for each in (preset, *donors_of(run_file).values()):
+        check_contract(each, _geometry(run_file))
+    if vector := intake_of(preset).vector:
+        for name in run_file.samples:
+            find_columns(vector, SampleSql.of(run_file, name).columns, where=f"samples.{name}")
     if run_file.search is None:
         _check_passes(run_file, preset)
 
 
+def _geometry(run_file: RunFile) -> Geometry:
+    """Return what the images of the run's cubes will be."""
+    images = run_file.images
+    return Geometry(images.shape, images.bands, images.scale_arcsec, images.dtype, images.unit)
+
+
 def _check_passes(run_file: RunFile, preset: Preset) -> None:
-    if run_file.model.passes and not preset["network"]["dropout"]:
+    if run_file.model.passes and not preset.drops:
         raise ModelError(
             f"model.passes: {run_file.model.passes} Monte-Carlo passes are asked for, and preset {preset.name!r} "
             "as it is overridden has no dropout: all of them would be the same",
@@ -148,12 +228,24 @@ def _check_search(run_file: RunFile) -> None:
 
 
 def _check_definition(run_file: RunFile) -> None:
-    found = run_file.target.definition
-    if found not in DEFINITIONS:
-        raise PlanError(
-            f"target.definition: expected one of {', '.join(DEFINITIONS)}, found {found!r}",
-            "choose one of them",
-        )
+    """Refuse a definition that does not exist, or does not measure what the preset's head answers."""
+    target = run_file.target
+    try:
+        check_name(target.definition)
+        names_of(target.column, target.definition)
+        said = "definition" in target.model_fields_set
+        if (head := _head(run_file)) is not None:
+            check_suits(target.definition, head, target.column, said=said)
+    except ModelError as error:
+        raise PlanError(error.message, error.remedy) from None
+
+
+def _head(run_file: RunFile) -> Mapping[str, Any] | None:
+    """Return what the preset's head is; None for a preset that cannot be read, which `_check_model` tells."""
+    try:
+        return load_preset(run_file.model.preset, run_file.model.overrides)["head"]
+    except ModelError:
+        return None
 
 
 def check_products(mill: Mill) -> None:
@@ -167,7 +259,18 @@ def check_products(mill: Mill) -> None:
     homes = [mill.folder, *(mill.run_file.cube_path(sample) for sample in mill.run_file.samples)]
     finals = [
         Path(product.final)
-        for stage in ("pull", "rows", "fetch", "train", "infer")
+        for stage in (
+            "pull",
+            "rows",
+            "fetch",
+            "pretrain",
+            "train",
+            "calibrate",
+            "infer",
+            "scene",
+            "classify",
+            "sources",
+        )
         for _, receipt in mill.ledger.receipts(stage).values()
         for product in receipt.products
     ]
@@ -214,6 +317,7 @@ def check_labelled(run_file: RunFile, fixed: Mapping[str, Receipt]) -> None:
         If it has no labelled row to train on, or none to validate with; if it has fewer than a batch or than
         there are workers; or if the weight column is no column of numbers.
     """
+    _check_scales(run_file, fixed)
     sample = run_file.training.sample
     splits = fixed[sample].facts["splits"]
     rows = splits["train"]
@@ -233,7 +337,21 @@ def check_labelled(run_file: RunFile, fixed: Mapping[str, Receipt]) -> None:
             f"samples.{sample}: {run_file.cluster.workers} workers would share {rows} labelled rows to train on",
             f"set cluster.workers to at most {rows}, or select more objects",
         )
+    check_calibration_rows(run_file, splits)
     weight_column(run_file, fixed[sample])
+    check_labels(run_file, fixed[sample])
+
+
+def _check_scales(run_file: RunFile, fixed: Mapping[str, Receipt]) -> None:
+    """Refuse a scale column without numbers, which the rows do not keep."""
+    wanted = f"{FEATURE_PREFIX}{run_file.images.scale_column}".lower()
+    for sample, receipt in fixed.items():
+        kept = [name.lower() for name in receipt.facts["features"]]
+        if run_file.images.scale_column and wanted not in kept:
+            raise PlanError(
+                f"samples.{sample}: images.scale_column {run_file.images.scale_column!r} holds no numbers",
+                "select a column of numbers [arcsec], or set images.scale_column",
+            )
 
 
 def _largest_batch(run_file: RunFile) -> int:

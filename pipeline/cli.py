@@ -132,9 +132,10 @@ def _add_catalog(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         "rollback": "make an earlier version the current one",
         "drop": "delete a version that is not the current one",
         "hats": "write the current version as HATS, the Parquet that lsdb opens",
+        "qp": "write the PDFs of the current version as HDF5, which qp opens",
     }.items():
         action = actions.add_parser(name, help=text)
-        if name not in ("list", "hats"):
+        if name not in ("list", "hats", "qp"):
             action.add_argument(
                 "--version", type=int, required=name == "drop", help="version number", dest="number"
             )

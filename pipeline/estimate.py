@@ -5,10 +5,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
+from pipeline.fields.classes import classes_of
+from pipeline.sources.choice import requests_per_row
 from pipeline.stores.staging import free_bytes
-from schemas.arrays import IMAGE
+from pipeline.training import donors_of
+from schemas.arrays import IMAGE, TARGET
 from schemas.config import RunFile
 from schemas.errors import PlanError
+from schemas.imaging import MOSAIC, SCENES
 from schemas.records import Receipt
 
 GIB = 2**30
@@ -16,6 +22,8 @@ LIBRARIES_GIB = 1.2
 """Resident memory of a worker before its first block: Python, Dask and TensorFlow [GiB], as measured."""
 BLOCKS_HELD = 3
 """A worker's peak stays below this many blocks plus the libraries (benchmarks/memory.py)."""
+LABEL_BYTES = np.dtype(TARGET.dtype).itemsize
+"""Of a pixel and class, where pixels have labels."""
 BYTES_PER_PREDICTION = 1_000
 """A row of the catalogue with a PDF of 180 bins, in Parquet and in Postgres together."""
 
@@ -76,11 +84,12 @@ def needs_of(run_file: RunFile, plans: Mapping[str, Receipt], *, predicted: int 
     blocks = {sample: math.ceil(rows / rows_per_block) for sample, rows in objects.items()}
     held = {sample: min(blocks[sample], blocks_held(run_file.cube_path(sample))) for sample in objects}
     to_fetch = sum(max(0, rows - held[sample] * rows_per_block) for sample, rows in objects.items())
+    requests = to_fetch * requests_per_row(run_file.images)
     disk_bytes = to_fetch * row_bytes + max(0, total - predicted) * BYTES_PER_PREDICTION
     return Needs(
         objects=objects,
-        requests=to_fetch + queries,
-        hours=to_fetch / politeness.requests_per_second / 3600 + queries / politeness.queries_per_minute / 60,
+        requests=requests + queries,
+        hours=requests / politeness.requests_per_second / 3600 + queries / politeness.queries_per_minute / 60,
         disk_gib=disk_bytes / GIB,
         free_gib=free_bytes(run_file.cube_folder) / GIB,
         memory_gib=memory_needed_gib(run_file),
@@ -90,7 +99,9 @@ def needs_of(run_file: RunFile, plans: Mapping[str, Receipt], *, predicted: int 
 
 def bytes_per_row(run_file: RunFile) -> int:
     """Return the pixels of one object [bytes], uncompressed."""
-    return run_file.images.pixels**2 * len(run_file.images.bands)
+    images = run_file.images
+    labels = LABEL_BYTES * len(classes_of(run_file)) if images.source in (MOSAIC, SCENES) else 0
+    return math.prod(images.shape) * (len(images.bands) * np.dtype(images.dtype).itemsize + labels)
 
 
 def memory_needed_gib(run_file: RunFile) -> float:
@@ -125,5 +136,10 @@ def _training(run_file: RunFile) -> str:
     members, search = run_file.training.ensemble, run_file.search
     words = f"{members} network{'s' if members > 1 else ''} of preset {run_file.model.preset}"
     tried = f", after a search of at most {search.trials} trials of {search.epochs} epochs" if search else ""
+    begins = (
+        f", after {' and '.join(donors)}, with whose layers it begins"
+        if (donors := donors_of(run_file))
+        else ""
+    )
     where = run_file.cluster.address or f"{run_file.cluster.workers} workers"
-    return f"{words}{tried}, on {where}"
+    return f"{words}{begins}{tried}, on {where}"

@@ -1,4 +1,4 @@
-"""The flow: plan, pull, rows, fetch, search, train, infer, publish, report.
+"""The flow: plan, pull, rows, fetch, pretrain, search, train, calibrate, infer, publish, report.
 
 One direction, no way back. Every stage asks the ledger what is left, maps a pure function over those
 units and records receipts as they come; so any process may die at any moment, and running again goes on.
@@ -10,19 +10,21 @@ from pathlib import Path
 from typing import Any
 
 from cluster.work import find, whoami
-from pipeline import units
+from pipeline import classifying, units
 from pipeline.checks import check, check_fetched, check_labelled, check_products
 from pipeline.estimate import Needs, needs_of
+from pipeline.fields.classes import classes_of
 from pipeline.looking import SO_FAR
 from pipeline.mill import Mill
 from pipeline.provenance import of_rows
+from pipeline.recalibrating import calibrate, learnt
 from pipeline.report.facts import ReportFacts
 from pipeline.reporting import gather, parts_of
-from pipeline.sources.cutouts import CutoutSource
+from pipeline.sources.choice import source_of
 from pipeline.stores.catalogue_versions import list_versions
 from pipeline.stores.staging import Staging, disk_errors
 from pipeline.summary import psql_line, psql_program
-from pipeline.training import search, train
+from pipeline.training import bundles_of, pretrain, search, train
 from schemas.config import RunFile
 from schemas.digests import digest_of
 from schemas.records import Receipt, Unit
@@ -38,9 +40,14 @@ class Trail:
     pull: dict[str, Receipt] = field(default_factory=dict)
     rows: dict[str, Receipt] = field(default_factory=dict)
     fetch: dict[str, Receipt] = field(default_factory=dict)
+    pretrain: dict[str, Receipt] = field(default_factory=dict)
     search: dict[str, Receipt] = field(default_factory=dict)
     train: dict[str, Receipt] = field(default_factory=dict)
+    calibrate: dict[str, Receipt] = field(default_factory=dict)
     infer: dict[str, Receipt] = field(default_factory=dict)
+    scene: dict[str, Receipt] = field(default_factory=dict)
+    classify: dict[str, Receipt] = field(default_factory=dict)
+    sources: dict[str, Receipt] = field(default_factory=dict)
     publish: dict[str, Receipt] = field(default_factory=dict)
 
 
@@ -55,9 +62,14 @@ def turn(mill: Mill) -> ReportFacts:
     trail, blocks = begin(mill)
     trail.fetch = fetch(mill, blocks)
     trained_on = trail.rows[mill.run_file.training.sample]
-    trail.search = search(mill, trained_on, trail.fetch)
-    trail.train = train(mill, trained_on, trail.fetch, trail.search)
-    trail.infer = infer(mill, blocks, trail)
+    trail.pretrain = pretrain(mill, trained_on, trail.fetch)
+    trail.search = search(mill, trained_on, trail.fetch, trail.pretrain)
+    trail.train = train(mill, trained_on, trail.fetch, trail.search, trail.pretrain)
+    trail.calibrate = calibrate(mill, trained_on, trail.fetch, trail.train)
+    if classes_of(mill.run_file):
+        classify_fields(mill, trail)
+    else:
+        trail.infer = infer(mill, blocks, trail)
     trail.publish = publish(mill, trail)
     facts = facts_of(mill, trail)
     report(mill, trail, facts)
@@ -68,7 +80,7 @@ def turn(mill: Mill) -> ReportFacts:
 def begin(mill: Mill) -> tuple[Trail, list[Unit]]:
     """Plan a run, pull its samples and fix their rows; return what that came to, and the blocks to be fetched."""
     check(mill.run_file)
-    mill.ledger.drop_samples(mill.run_file.samples)
+    mill.ledger.drop_samples([*mill.run_file.samples, *mill.run_file.fields])
     check_products(mill)
     mill.clean()
     trail = Trail()
@@ -146,7 +158,7 @@ def fetch(mill: Mill, blocks: list[Unit]) -> dict[str, Receipt]:
         return {
             "block": block,
             "cube": str(mill.run_file.cube_path(block.sample)),
-            "source": CutoutSource.of(mill.run_file, mill.source_url),
+            "source": source_of(mill.run_file, mill.source_url),
             "manners": mill.manners(),
             "staging": staging,
         }
@@ -159,7 +171,7 @@ def fetch(mill: Mill, blocks: list[Unit]) -> dict[str, Receipt]:
 def infer(mill: Mill, blocks: list[Unit], trail: Trail) -> dict[str, Receipt]:
     """Predict every block with the trained network, or with all of an ensemble."""
     run_file = mill.run_file
-    bundles = [str(bundle_of(trail.train[key])) for key in sorted(trail.train)]
+    bundles, recalibration = bundles_of(trail.train), learnt(trail.calibrate)
 
     def arguments(unit: Unit, staging: Staging) -> dict[str, Any]:
         block = unit.arguments["block"]
@@ -168,32 +180,51 @@ def infer(mill: Mill, blocks: list[Unit], trail: Trail) -> dict[str, Receipt]:
             "bundles": bundles,
             "passes": run_file.model.passes,
             "engine": run_file.model.engine,
+            "recalibration": recalibration,
             "rows": (block.start, block.stop),
             "staging": staging,
             "final": str(mill.folder / "predictions" / f"{unit.key}.parquet"),
         }
 
-    chosen = units.infer_units(run_file, blocks, trail.rows, trail.fetch, trained=trail.train)
+    chosen = units.infer_units(
+        run_file, blocks, trail.rows, trail.fetch, trained=trail.train, calibrated=trail.calibrate
+    )
     return mill.drive(chosen, units.WORK["infer"], arguments)
+
+
+def classify_fields(mill: Mill, trail: Trail) -> None:
+    """Classify the pixels of every field with the trained network, and find the sources in them."""
+    trail.scene = classifying.draw(mill)
+    trail.classify = classifying.classify(mill, trail.train, trail.scene)
+    trail.sources = classifying.find_sources(mill, trail.train, trail.scene, trail.classify)
 
 
 def publish(mill: Mill, trail: Trail) -> dict[str, Receipt]:
     """Publish what was predicted as the current version of the catalogue; again, if that was dropped."""
-    provenance = of_rows(mill.run_file, trail.train)
-    unit = units.publish_unit(mill.run_file, trail.infer, provenance=digest_of(provenance)[:16])
+    provenance, predicted = of_rows(mill.run_file, trail.train, trail.calibrate), trail.infer
+    if trail.sources:
+        provenance |= classifying.fields_provenance(mill.run_file, trail.scene)
+        predicted = trail.sources
+    unit = units.publish_unit(mill.run_file, predicted, provenance=digest_of(provenance)[:16])
     _, published = mill.ledger.receipts("publish").get(unit.key, ("", None))
     there = {found.version for found in list_versions(mill.ledger.connection, unit.key)}
     if published and published.facts["version"] not in there:
         mill.ledger.reset("publish", [unit.key])
         mill.ledger.reset("report", [REPORT])
     work = "pipeline.publishing:publish"
-    return {unit.key: mill.do(unit, work, unit=unit, predicted=trail.infer, provenance=provenance)}
+    return {unit.key: mill.do(unit, work, unit=unit, predicted=predicted, provenance=provenance)}
 
 
 def report(mill: Mill, trail: Trail, facts: ReportFacts) -> None:
     """Write the report, unless it is there already for the same catalogue."""
     published = trail.publish[mill.run_file.catalogue.name]
-    unit = units.report_unit(published, trained=trail.train, tried=trail.search)
+    unit = units.report_unit(
+        published,
+        trained=trail.train,
+        tried=trail.search,
+        calibrated=trail.calibrate,
+        against=mill.run_file.target.against,
+    )
     if not report_path(mill).exists():
         mill.ledger.reset(unit.stage, [unit.key])
     mill.do(unit, "pipeline.flow:make_report", facts=facts, unit=unit)
@@ -217,8 +248,3 @@ def make_report(mill: Mill, *, facts: ReportFacts, unit: Unit) -> Receipt:
         path = find("pipeline.report.page:write_report")(facts, report_path(mill))
         (mill.folder / SO_FAR).unlink(missing_ok=True)
     return Receipt(1, path.stat().st_size, time.monotonic() - started, unit.inputs, worker=whoami())
-
-
-def bundle_of(trained: Receipt) -> Path:
-    """Return the folder of a network's bundle."""
-    return Path(trained.products[0].final).parent

@@ -5,11 +5,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+from model.presets import Preset
 from pipeline import rates
 from pipeline.estimate import bytes_per_row
 from pipeline.rates import Rate, Seen
 from pipeline.site_fit import pool_faults
-from pipeline.training import chosen_preset
+from pipeline.sources.choice import requests_per_row
+from pipeline.training import chosen_preset, donors_of
 from schemas.config import RunFile
 from schemas.site import Site
 
@@ -17,7 +19,7 @@ PREDICTION_BYTES = 282.0
 """A row of a part with a PDF of 180 bins as float16, in Parquet (docs/decisions/0012: 229 for the PDF alone)."""
 DATABASE_BYTES = 1_000.0
 """A published row with a PDF of 180 bins: 856 bytes sent (docs/benchmarks.md, Publish), its header, and two indexes."""
-BUNDLE_BYTES: Mapping[str, float] = {"light": 4.0e6}
+BUNDLE_BYTES: Mapping[str, float] = {"light": 4.0e6, "aperture": 1.2e7}
 """A trained network's files, by preset, as a run of `surveys/recorded.toml` left them."""
 BUNDLES_A_NETWORK = 3
 """A training also leaves two checkpoints, each about as large as the bundle: weights, two moments, the best weights."""
@@ -89,8 +91,13 @@ class Forecast:
 
     @property
     def requests(self) -> int:
-        """Questions to the survey server in all: one a cutout, and the queries."""
-        return self.objects + self.queries
+        """Questions to the survey server in all: one or more an image, and the queries."""
+        return self.objects * self.per_row + self.queries
+
+    @property
+    def per_row(self) -> int:
+        """Requests that one object's images take."""
+        return requests_per_row(self.run_file.images)
 
     @cached_property
     def steps(self) -> list[Step]:
@@ -150,7 +157,8 @@ class Forecast:
         training, search = self.run_file.training, self.run_file.search
         rows = self.counts[training.sample] * self.run_file.split.train
         tried = search.trials * search.epochs if search else 0
-        return round(rows * (epochs_of(self.run_file) * training.ensemble + tried))
+        donors = sum(epochs_of(self.run_file, donor) for donor in donors_of(self.run_file).values())
+        return round(rows * (epochs_of(self.run_file) * training.ensemble + tried + donors))
 
     def faults(self) -> list[str]:
         """Return what cannot be: what a submission would be refused for, and a walltime too short to infer a block."""
@@ -180,9 +188,11 @@ class Forecast:
         politeness, latency = self.run_file.politeness, self.seen.latency_s
         found = {
             f"{politeness.requests_per_second:g} requests/s for the whole run "
-            "(politeness.requests_per_second)": politeness.requests_per_second,
+            "(politeness.requests_per_second)": politeness.requests_per_second / self.per_row,
             f"{politeness.connections} connections for the whole run (politeness.connections), "
-            f"{latency:.3g} s a request": politeness.connections / latency if latency > 0 else math.nan,
+            f"{latency:.3g} s a request": politeness.connections / latency / self.per_row
+            if latency > 0
+            else math.nan,
             f"{self.threads('fetch')} threads of the workers": self.speed("fetch"),
         }
         return {words: speed for words, speed in found.items() if speed > 0}
@@ -209,9 +219,9 @@ class Forecast:
         return Step("publish", self.objects / self.rate("publish").per_s, "the driver", self.rate("publish"))
 
 
-def epochs_of(run_file: RunFile) -> int:
-    """Return how many epochs a training of a run has at most."""
-    return run_file.training.epochs or int(chosen_preset(run_file)["training"]["epochs"])
+def epochs_of(run_file: RunFile, preset: Preset | None = None) -> int:
+    """Return how many epochs a training of a run has at most: of its own preset, or of one that this begins with."""
+    return run_file.training.epochs or int((preset or chosen_preset(run_file))["training"]["epochs"])
 
 
 def span(seconds: float) -> str:

@@ -18,6 +18,10 @@ Arguments = Callable[[Unit, Staging], dict[str, object]]
 """From a unit and its place in the staging area to the keywords of the stage's work function."""
 
 
+_WORKERS = dict.fromkeys(("calibrate", "scene", "classify", "sources"), "infer")
+"""Stages whose tasks go to the workers of another stage, where workers are for some stages only."""
+
+
 class GroupWatch(Protocol):
     """What a stage has to say to the groups that work on its units, and hears of them."""
 
@@ -86,7 +90,8 @@ class Hopper:
         starts = self._mill.run_file.cluster.attempts - self._starts[unit.key]
         key = f"{unit.stage}-{unit.key}"
         self._out[key] = unit
-        return Task(key, self._work, self._arguments_of(unit, attempt), attempt, starts, unit.stage)
+        worked_on_by = _WORKERS.get(unit.stage, unit.stage)
+        return Task(key, self._work, self._arguments_of(unit, attempt), attempt, starts, worked_on_by)
 
     def begin(self, unit: Unit) -> tuple[int, dict[str, Any]]:
         """Begin a unit in the ledger; return its attempt and the arguments of its work."""

@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 TELL_S = 5.0
 """How often a submitted run says how far it is [s]."""
 SO_FAR = "report-so-far.html"
-STAGES = ("rows", "fetch", "search", "train", "infer", "publish")
+STAGES = ("rows", "fetch", "pretrain", "search", "train", "calibrate", "infer", "sources", "publish")
 
 
 def status(args: argparse.Namespace) -> int:

@@ -17,10 +17,12 @@ from pipeline.ledger import Ledger
 from pipeline.lost import LOST, lost_blocks, most_lost
 from pipeline.sandbox.options import Faults, SandboxOptions
 from pipeline.sandbox.process import SandboxProcess, start
+from pipeline.sources.choice import source_of
 from pipeline.stores.staging import clean, place
 from pipeline.view import View
 from schemas.config import RunFile
 from schemas.errors import Busy, SkymillError, StoreError
+from schemas.imaging import MOSAIC
 from schemas.records import Receipt, Unit
 
 if TYPE_CHECKING:
@@ -52,7 +54,9 @@ class Mill:
 
     @property
     def source_url(self) -> str:
-        """URL of the survey server; starts the sandbox if the run file asks for it."""
+        """URL of the survey server; starts the sandbox if the run file asks for it. One's own fields need none."""
+        if self.run_file.images.source == MOSAIC:
+            return ""
         if self.run_file.source.url != "sandbox":
             return self.run_file.source.url
         if self._sandbox is None:
@@ -65,14 +69,17 @@ class Mill:
                 connection_limit=section.connection_limit,
                 latency_s=section.latency_s,
                 row_cap=self.run_file.source.row_cap,
+                csst_galaxies=section.csst_galaxies,
+                stamps=Path(section.stamps) if section.stamps else None,
             )
             self._sandbox = start(options, self.folder / "logs" / "sandbox.log")
             self._resources.callback(self._sandbox.stop)
         return self._sandbox.url
 
     def manners(self) -> Manners:
-        """Return what all workers together may ask of the server."""
-        return Manners.of(self.run_file.politeness, self.source_url, shared=True)
+        """Return what all workers together may ask of the server of the images."""
+        server = source_of(self.run_file, self.source_url).url
+        return Manners.of(self.run_file.politeness, server, shared=True)
 
     @property
     def session(self) -> "DaskSession":

@@ -7,7 +7,8 @@ from cluster.work import whoami
 from pipeline.mill import Mill
 from pipeline.sources.sample_sql import SampleSql
 from pipeline.stages.pull import row_limit
-from pipeline.stores.cube import CubeSpec, attributes, create_cube, planned_digest
+from pipeline.stores.cube import attributes, create_cube, planned_digest
+from pipeline.stores.cube_spec import CubeSpec
 from pipeline.stores.rows import RowsReport, RowsSpec, order_rows
 from schemas.flags import Status
 from schemas.records import ObjectFailure, Product, Receipt

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-FOLDERS = ("search", "training")
+FOLDERS = ("pretraining", "search", "training")
 """Folders of a run below which each training, of a trial and of a member of the ensemble, has one of its own."""
 SILENT_S = 60.0
 """A training that said nothing for longer is told to be silent: it may be one that was stopped."""

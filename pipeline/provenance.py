@@ -31,9 +31,17 @@ PLACES: Mapping[str, bool | set[str]] = {
     **dict.fromkeys(("name", "output", "cluster", "database", "politeness"), True),
     "sandbox": {"host"},
     "cube": {"path"},
+    "target": {"against"},
     "training": {"checkpoint_s", "deadline_s", "tensorboard"},
 }
-"""Parts of the run file that say where and how politely, not what; rows do not depend on them."""
+"""Parts of the run file that say where, how politely and what is shown; rows do not depend on them."""
+
+NEWER = (
+    *("fields", "maps", "recalibration", "samples.*.holdout", "split.calibration"),
+    *(f"images.{key}" for key in ("source", "url", "asked_pixels", "scale_column")),
+    *(f"sandbox.{key}" for key in ("csst_galaxies", "stamps")),
+)
+"""Keys that earlier versions did not know: where nothing is said, a finished run of theirs is not published again."""
 
 
 @cache
@@ -70,7 +78,9 @@ def resolved(run_file: RunFile) -> dict[str, Any]:
     return run_file.model_dump(mode="json", by_alias=True)
 
 
-def of_rows(run_file: RunFile, trained: Mapping[str, Receipt]) -> dict[str, object]:
+def of_rows(
+    run_file: RunFile, trained: Mapping[str, Receipt], calibrated: Mapping[str, Receipt] | None = None
+) -> dict[str, object]:
     """Return what every row of the catalogue goes back to; `trained` by the members of the ensemble.
 
     Code and packages are those that made the (first) network: looking at a finished run with a newer skymill
@@ -78,13 +88,40 @@ def of_rows(run_file: RunFile, trained: Mapping[str, Receipt]) -> dict[str, obje
     """
     first = trained[min(trained)]
     return {
-        "run_file": run_file.model_dump(mode="json", by_alias=True, exclude=PLACES),
+        "run_file": _what_is_made(run_file),
         "code": first.facts["code"],
         "packages": first.facts["packages"],
         "model": ensemble_digest(trained),
         "models": {key: trained[key].digest for key in sorted(trained)},
         "seed": run_file.seed,
+        **({"calibration": _calibration(calibrated)} if calibrated else {}),
     }
+
+
+def _calibration(calibrated: Mapping[str, Receipt]) -> dict[str, object]:
+    """Return what was learnt from the calibration part, in short."""
+    (receipt,) = calibrated.values()
+    told = {key: receipt.facts[key] for key in ("kind", "applied", "why", "fitted", "rows", "ks", "p")}
+    return {"digest": receipt.digest, **told}
+
+
+def _what_is_made(run_file: RunFile) -> dict[str, Any]:
+    """Return the run file less what decides no row: `PLACES`, and those of `NEWER` that have their default."""
+    whole = run_file.model_dump(mode="json", by_alias=True, exclude=PLACES)
+    said = run_file.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    for path in NEWER:
+        _drop_unsaid(whole, said, path.split("."))
+    return whole
+
+
+def _drop_unsaid(whole: dict[str, Any], said: Mapping[str, Any], path: list[str]) -> None:
+    """Take what `path` names out of `whole` where it is not in `said`; ``*`` is every name."""
+    first, *rest = path
+    for name in list(whole) if first == "*" else [first]:
+        if rest and name in whole:
+            _drop_unsaid(whole[name], said.get(name, {}), rest)
+        elif name not in said:
+            whole.pop(name, None)
 
 
 def _git(root: Path, *words: str) -> str:

@@ -33,7 +33,9 @@ def publish(
         If Postgres refuses, or the rows do not add up.
     """
     started = time.monotonic()
-    filled = {key: receipt for key, receipt in sorted(predicted.items()) if receipt.rows}
+    # A field may have no source; that none of a sample's objects was predicted is no result.
+    empty = "classes" in provenance
+    filled = {key: receipt for key, receipt in sorted(predicted.items()) if receipt.rows or empty}
     if not filled:
         raise PlanError(
             "no galaxy was predicted, so there is nothing to publish",

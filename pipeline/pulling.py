@@ -4,20 +4,29 @@ import time
 from dataclasses import asdict
 from typing import Any
 
-from cluster.work import whoami
+from cluster.work import find, whoami
 from pipeline.mill import Mill
 from pipeline.sources.sample_sql import SampleSql
 from pipeline.sources.skyserver import SkyServer
-from pipeline.stages.pull import Partition, plan_partitions, row_limit
+from pipeline.stages.pull import Catalogue, Partition, plan_partitions, row_limit
 from pipeline.stores.staging import Staging
 from schemas.digests import digest_of
+from schemas.imaging import MOSAIC
 from schemas.records import Receipt, Unit
+
+
+def server_of(mill: Mill, *, shared: bool) -> Catalogue:
+    """Return what answers the samples' queries: a survey's server, or the windows of the run's own fields."""
+    if mill.run_file.images.source == MOSAIC:
+        own: Catalogue = find("pipeline.sources.field_server:open_field_server")(mill.run_file)
+        return own
+    return SkyServer.of(mill.run_file, mill.source_url, shared=shared)
 
 
 def count_sample(mill: Mill, *, sample: str) -> Receipt:
     """Count a sample by groups, and cut it into partitions; they are in the receipt's facts."""
     started = time.monotonic()
-    server = SkyServer.of(mill.run_file, mill.source_url, shared=False)
+    server = server_of(mill, shared=False)
     chosen = mill.run_file.samples[sample]
     sql = SampleSql.of(mill.run_file, sample)
     found = [asdict(partition) for partition in plan_partitions(server, sql, chosen, name=sample)]
@@ -39,7 +48,7 @@ def pull_arguments(mill: Mill, *, unit: Unit, staging: Staging) -> dict[str, Any
     return {
         "partition": partition,
         "sample_sql": SampleSql.of(mill.run_file, partition.sample),
-        "server": SkyServer.of(mill.run_file, mill.source_url, shared=True),
+        "server": server_of(mill, shared=True),
         "final": str(mill.folder / "catalogue" / f"{unit.key}.parquet"),
         "staging": staging,
         "label": mill.run_file.target.column,

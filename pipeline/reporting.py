@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from model.metrics import photoz_metrics
+from model.definitions import DETECTION, PIXELS, kind_of, measure_by
+from pipeline.fields.files import MATCHED, PICTURE
 from pipeline.ledger import Ledger
 from pipeline.lost import lost_blocks
 from pipeline.progress import Progress
-from pipeline.report.facts import FailureCount, ReportFacts, SampleFacts, Trial
+from pipeline.report.facts import FailureCount, FieldFacts, ReportFacts, SampleFacts, Trial
 from pipeline.stores.catalogue_versions import list_versions
 from pipeline.units import ensemble_digest
 from schemas.config import RunFile
@@ -19,7 +20,10 @@ from schemas.errors import ModelError
 from schemas.flags import Part, Status
 from schemas.records import Receipt
 
-TIMED = ("pull", "fetch", "search", "train", "infer", "publish")
+TIMED = (
+    *("pull", "fetch", "pretrain", "search", "train", "calibrate"),
+    *("infer", "scene", "classify", "sources", "publish"),
+)
 SHOWN_FAILURES = 20
 
 
@@ -44,12 +48,19 @@ def metrics_of_test_part(run_file: RunFile, parts: Iterable[Path]) -> dict[str, 
     if not truth:
         return {}
     try:
-        found = photoz_metrics(
-            np.concatenate(truth), np.concatenate(estimate), definition=run_file.target.definition
-        )
+        return measure_by(run_file.target.definition, np.concatenate(truth), np.concatenate(estimate))
     except ModelError:  # no finite pair: a sample so small that its test part is empty
         return {}
-    return found.as_dict()
+
+
+def _tested_parts(run_file: RunFile, predicted: Mapping[str, Receipt]) -> list[Path]:
+    """Return the parts that are measured: those of the training sample, or of all where signals are told from noise.
+
+    A threshold needs noise, and it does not matter which sample it is from.
+    """
+    pooled = kind_of(run_file.target.definition) == DETECTION
+    samples = run_file.samples if pooled else [run_file.training.sample]
+    return [path for sample in samples for path in parts_of(predicted, sample)]
 
 
 def gather(
@@ -87,12 +98,14 @@ def gather(
             if reason != Status.DUPLICATE.reason  # one row of it was kept, so no galaxy failed
         ],
         lost=lost_blocks(ledger),
-        metrics=metrics_of_test_part(run_file, parts_of(receipts["infer"], run_file.training.sample)),
+        metrics=_metrics(run_file, receipts),
         histories={key: receipt.facts["history"] for key, receipt in sorted(receipts["train"].items())}
         | {training.name.removeprefix("train "): training.history for training in under_way},
         trials=trials(receipts.get("search", {})),
+        calibration=next((receipt.facts for receipt in receipts.get("calibrate", {}).values()), {}),
         timeline={stage: points for stage in TIMED if (points := ledger.timeline(stage))},
         provenance=_provenance(run_file, receipts),
+        fields=[_field(run_file, key, receipt) for key, receipt in receipts.get("sources", {}).items()],
         under_way=tuple(lines),
     )
 
@@ -103,6 +116,22 @@ def trials(tried: Mapping[str, Receipt]) -> list[Trial]:
         Trial(key, receipt.facts["trial"], receipt.facts["val_loss"], receipt.facts.get("best_epoch"))
         for key, receipt in sorted(tried.items())
     ]
+
+
+def _metrics(run_file: RunFile, receipts: Mapping[str, Mapping[str, Receipt]]) -> dict[str, Any]:
+    """Return the metrics of the test part; those of pixels were measured when the (first) network was trained."""
+    if kind_of(run_file.target.definition) != PIXELS:
+        return metrics_of_test_part(run_file, _tested_parts(run_file, receipts["infer"]))
+    trained = receipts["train"]
+    return dict(trained[min(trained)].facts["metrics"].get("test", {})) if trained else {}
+
+
+def _field(run_file: RunFile, key: str, receipt: Receipt) -> FieldFacts:
+    name = key.split("/")[0]
+    folder = Path(receipt.products[0].final).parent
+    scene = run_file.fields[name].scene if name in run_file.fields else None
+    matched = folder / MATCHED if scene else None
+    return FieldFacts(name, scene or "", receipt.rows, receipt.facts, folder / PICTURE, matched)
 
 
 def _provenance(run_file: RunFile, receipts: Mapping[str, Mapping[str, Receipt]]) -> dict[str, Any]:

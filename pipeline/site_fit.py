@@ -99,6 +99,8 @@ def place_faults(run_file: RunFile, site: Site) -> list[SkymillError]:
         places["database.password_file"] = Path(run_file.database.password_file)
     if run_file.source.url == "sandbox" and run_file.sandbox.sky != "default":
         places["sandbox.sky"] = Path(run_file.sandbox.sky)
+    if run_file.source.url == "sandbox" and run_file.sandbox.stamps:
+        places["sandbox.stamps"] = Path(run_file.sandbox.stamps)
     faults: list[SkymillError] = []
     named: list[Path] = []
     for what, place in places.items():

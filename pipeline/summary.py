@@ -3,9 +3,11 @@
 import shutil
 from collections import Counter
 from collections.abc import Mapping
+from typing import Any
 
 from psycopg2.extensions import parse_dsn
 
+from model.definitions import DETECTION, PIXELS, REGRESSION, kind_of
 from pipeline.ledger import Ledger
 from pipeline.lost import lost_lines
 from pipeline.report.facts import ReportFacts
@@ -14,8 +16,11 @@ from schemas.errors import DatabaseError
 from schemas.flags import Status
 from schemas.records import Receipt
 
-STAGES = ("plan", "pull", "rows", "fetch", "search", "train", "infer", "publish", "report")
-OPTIONAL = {"search"}
+STAGES = (
+    *("plan", "pull", "rows", "fetch", "pretrain", "search", "train"),
+    *("calibrate", "infer", "scene", "classify", "sources", "publish", "report"),
+)
+OPTIONAL = {"pretrain", "search", "calibrate", "scene", "classify", "sources"}
 """Stages that a run may do without: they are listed only where they are used."""
 
 
@@ -52,7 +57,7 @@ def progress_lines(ledger: Ledger) -> list[str]:
     lines = []
     for stage in STAGES:
         states = counts.get(stage, Counter())
-        if stage in OPTIONAL and not states:
+        if not states and (stage in OPTIONAL or (stage == "infer" and "classify" in counts)):
             continue
         others = ", ".join(f"{count} {state}" for state, count in sorted(states.items()) if state != "done")
         lines.append(
@@ -101,7 +106,7 @@ def closing_lines(facts: ReportFacts, *, report: str) -> list[str]:
         f"fetched    {fetched:,}",
         f"failed     {asked - fetched:,}{_reasons(facts)}",
         *([f"duplicates {twice:,} keys came more than once; one row of each is kept"] if twice else []),
-        f"predicted  {sum(sample.predicted for sample in facts.samples):,}{_unpredicted(facts)}",
+        _predicted(facts),
         f"published  {facts.published_rows:,} as catalogue.{facts.catalogue}, {facts.version_words}",
         f"quality    {_quality(facts.metrics)}",
         f"report     {report}",
@@ -121,19 +126,58 @@ def _reasons(facts: ReportFacts) -> str:
     )
 
 
+def _predicted(facts: ReportFacts) -> str:
+    if facts.fields:
+        found = sum(field.sources for field in facts.fields)
+        return f"classified {len(facts.fields)} fields, {found:,} sources"
+    return f"predicted  {sum(sample.predicted for sample in facts.samples):,}{_unpredicted(facts)}"
+
+
 def _unpredicted(facts: ReportFacts) -> str:
     count = sum(entry.count for entry in facts.failure_counts if entry.reason == Status.NOT_PREDICTED.reason)
     return f" ({count:,} are not, whose workers died: “skymill retry”)" if count else ""
 
 
-def _quality(metrics: Mapping[str, object]) -> str:
+def _quality(metrics: Mapping[str, Any]) -> str:
     if not metrics:
         return "not measured: the test part is empty"
+    kind = kind_of(metrics["definition"])
+    words = {REGRESSION: _of_numbers, DETECTION: _of_alarms, PIXELS: _of_pixels}.get(kind, _of_redshifts)
+    what = "windows" if kind == PIXELS else "galaxies"
+    return f"{words(metrics)} on {metrics['n']:,} test {what} ({metrics['definition']}: {metrics['text']})"
+
+
+def _of_pixels(metrics: Mapping[str, Any]) -> str:
+    return f"{100 * metrics['accuracy']:.2f} % of the pixels right, IoU {_three(metrics['iou_0.5'])}"
+
+
+def _of_redshifts(metrics: Mapping[str, Any]) -> str:
     return (
         f"σ_NMAD {metrics['sigma_nmad']:.5f}, bias {metrics['bias']:+.5f}, "
-        f"outliers {100 * float(str(metrics['outlier_fraction'])):.2f} % "
-        f"on {metrics['n']:,} test galaxies ({metrics['definition']}: {metrics['text']})"
+        f"outliers {100 * metrics['outlier_fraction']:.2f} %"
     )
+
+
+def _of_numbers(metrics: Mapping[str, Any]) -> str:
+    said = (
+        f"{sign} {_three(metrics[name])}"
+        for sign, name in (("r", "pearson"), ("ρ", "spearman"), ("R²", "r2"))
+    )
+    return f"{', '.join(said)}, MAE {metrics['mae']:.4g}, RMSE {metrics['rmse']:.4g}, bias {metrics['bias']:+.4g}"
+
+
+def _of_alarms(metrics: Mapping[str, Any]) -> str:
+    alarms = (
+        f", true alarms {100 * alarm['true_alarm']:.1f} ± {100 * alarm['true_alarm_sigma']:.1f} % "
+        f"at {100 * alarm['false_alarm']:g} % false ones"
+        for alarm in metrics["alarms"]
+    )
+    counted = f"{metrics['n_signal']:,} with a signal and {metrics['n_noise']:,} without,"
+    return f"area under ROC {_three(metrics['area'])}{''.join(alarms)}; {counted}"
+
+
+def _three(number: float | None) -> str:
+    return "–" if number is None else f"{number:.3f}"
 
 
 def _quoted(value: str) -> str:

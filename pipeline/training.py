@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.work import find, whoami
-from model.presets import Preset, load_preset
+from model.presets import Preset, flat, load_preset
 from model.search import trial_overrides
 from pipeline import units
 from pipeline.mill import Mill
@@ -22,6 +22,9 @@ from schemas.config import RunFile
 from schemas.digests import digest_of
 from schemas.errors import Diverged, ModelError, PlanError, SkymillError
 from schemas.records import Receipt, Unit
+
+_SHARED = ("input.", "vector.", "head.", "loss.", "network.faithful", "network.bayesian")
+"""What of a run's overrides holds for the presets that its own begins with, too."""
 
 
 def trials_of(run_file: RunFile) -> list[dict[str, Any]]:
@@ -94,7 +97,46 @@ def best_trial(tried: Mapping[str, Receipt]) -> str:
     return best
 
 
-def search(mill: Mill, rows: Receipt, fetched: Mapping[str, Receipt]) -> dict[str, Receipt]:
+def donors_of(run_file: RunFile) -> dict[str, Preset]:
+    """Return the presets that the run's own begins with, by name.
+
+    What the run changes of inputs and answers is changed of them too; their networks and trainings are their own.
+    """
+    overrides = _shared_overrides(run_file)
+    return {name: load_preset(name, overrides) for name in chosen_preset(run_file)["transfer"]["from"]}
+
+
+def _shared_overrides(run_file: RunFile) -> dict[str, Any]:
+    changed = flat(run_file.model.overrides).items()
+    return {key: value for key, value in changed if key.startswith(_SHARED)}
+
+
+def pretrain(mill: Mill, rows: Receipt, fetched: Mapping[str, Receipt]) -> dict[str, Receipt]:
+    """Train the presets that the run's own begins with; empty where it begins with none."""
+    run_file, overrides = mill.run_file, _shared_overrides(mill.run_file)
+    presets = {name: preset.as_dict() for name, preset in donors_of(run_file).items()}
+    wanted = units.pretrain_units(run_file, rows, fetched, presets=presets)
+    if not wanted:
+        mill.ledger.drop_missing("pretrain", [])
+        return {}
+    home = mill.folder / "pretraining"
+
+    def arguments(unit: Unit, staging: Staging) -> dict[str, Any]:
+        job = _job(mill, unit, home, rows, overrides={}, seed=run_file.seed)
+        return {
+            "job": job | {"preset": unit.key, "overrides": overrides},
+            "staging": staging,
+            "final": str(mill.folder / "pretrained" / unit.inputs[:16]),
+        }
+
+    done = mill.drive_groups(wanted, units.WORK["train"], arguments, watch=_Watch(mill, home))
+    clean(home)
+    return done
+
+
+def search(
+    mill: Mill, rows: Receipt, fetched: Mapping[str, Receipt], donors: Mapping[str, Receipt]
+) -> dict[str, Receipt]:
     """Train briefly with each trial's overrides; empty where the run file asks for no search."""
     run_file = mill.run_file
     if run_file.search is None:
@@ -102,14 +144,16 @@ def search(mill: Mill, rows: Receipt, fetched: Mapping[str, Receipt]) -> dict[st
         return {}
     overrides, epochs = trials_of(run_file), run_file.search.epochs
     presets = [chosen_preset(run_file, each).as_dict() for each in overrides]
-    wanted = units.search_units(run_file, rows, fetched, presets=presets, epochs=epochs)
+    wanted = units.search_units(
+        run_file, rows, fetched, presets=presets, epochs=epochs, donors=_digests(donors)
+    )
     given = {unit.key: each for unit, each in zip(wanted, overrides, strict=True)}
     home = mill.folder / "search"
 
     def arguments(unit: Unit, staging: Staging) -> dict[str, Any]:
         job = _job(mill, unit, home, rows, overrides=given[unit.key], seed=run_file.seed)
         return {
-            "job": job | {"epochs": epochs, "export": False},
+            "job": job | {"epochs": epochs, "export": False, "donors": bundles_of(donors)},
             "staging": staging,
             "final": "",
             "trial": given[unit.key],
@@ -121,24 +165,44 @@ def search(mill: Mill, rows: Receipt, fetched: Mapping[str, Receipt]) -> dict[st
 
 
 def train(
-    mill: Mill, rows: Receipt, fetched: Mapping[str, Receipt], tried: Mapping[str, Receipt]
+    mill: Mill,
+    rows: Receipt,
+    fetched: Mapping[str, Receipt],
+    tried: Mapping[str, Receipt],
+    donors: Mapping[str, Receipt],
 ) -> dict[str, Receipt]:
-    """Train the network, or each member of the ensemble, with the overrides of the best trial if there are any."""
+    """Train the network, or each member of the ensemble, with the overrides of the best trial if there are any.
+
+    It begins with layers of the `donors`, where its preset does.
+    """
     overrides = _best_overrides(mill, tried)
     preset = chosen_preset(mill.run_file, overrides)
-    wanted = units.train_units(mill.run_file, rows, fetched, preset=preset.as_dict())
+    wanted = units.train_units(mill.run_file, rows, fetched, preset=preset.as_dict(), donors=_digests(donors))
     home = mill.folder / "training"
     if mill.ledger.todo(wanted):
         _look_at_others(mill, home, wanted)
 
     def arguments(unit: Unit, staging: Staging) -> dict[str, Any]:
         job = _job(mill, unit, home, rows, overrides=overrides, seed=unit.arguments["seed"])
-        return {"job": job, "staging": staging, "final": str(mill.folder / "model" / unit.inputs[:16])}
+        return {
+            "job": job | {"donors": bundles_of(donors)},
+            "staging": staging,
+            "final": str(mill.folder / "model" / unit.inputs[:16]),
+        }
 
     done = mill.drive_groups(wanted, units.WORK["train"], arguments, watch=_Watch(mill, home))
     for folder in _others(home, wanted):
         clean(folder)
     return done
+
+
+def bundles_of(trained: Mapping[str, Receipt]) -> tuple[str, ...]:
+    """Return the folders of networks, in the order of their names."""
+    return tuple(str(Path(trained[name].products[0].final).parent) for name in sorted(trained))
+
+
+def _digests(donors: Mapping[str, Receipt]) -> list[str]:
+    return [donors[name].digest for name in sorted(donors)]
 
 
 def _best_overrides(mill: Mill, tried: Mapping[str, Receipt]) -> dict[str, Any]:

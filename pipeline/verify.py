@@ -8,7 +8,7 @@ from pipeline.stores.cube import planned_digest
 from pipeline.stores.staging import remove, verify
 from schemas.records import Receipt, Unit
 
-STAGES = ("pull", "rows", "fetch", "train", "infer")
+STAGES = ("pull", "rows", "fetch", "pretrain", "train", "calibrate", "infer", "scene", "classify", "sources")
 
 
 def damaged_units(mill: Mill) -> dict[Unit, list[Path]]:

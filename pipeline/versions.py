@@ -34,6 +34,8 @@ def catalog(args: argparse.Namespace) -> int:
             print(f"{name}: version {current.version} is the current one")
         elif args.action == "hats":
             print(f"{name}: {_write_hats(ledger, run_file)}")
+        elif args.action == "qp":
+            print(f"{name}: {_write_qp(ledger, run_file)}")
         else:
             catalogue.drop(connection, name, args.number)
             print(f"{name}: version {args.number} is dropped")
@@ -50,6 +52,17 @@ def _write_hats(ledger: Ledger, run_file: RunFile) -> Path:
     with find("cluster.session:DaskSession")(run_file.cluster, scratch=run_file.scratch_folder) as session:
         write(connection=ledger.connection, version=version, out=out, client=session.client)
     return out
+
+
+def _write_qp(ledger: Ledger, run_file: RunFile) -> str:
+    version = find_version(ledger.connection, run_file.catalogue.name, None)
+    try:
+        write = find("pipeline.stores.qp_export:write_qp")
+    except ModuleNotFoundError as error:
+        raise SkymillError(f"qp's files need {error.name}", "pip install skymill[qp]") from error
+    out = run_file.folder / "qp" / f"{run_file.catalogue.name}.hdf5"
+    found = write(connection=ledger.connection, version=version, out=out)
+    return f"{out} ({found.rows:,} rows, {found.left_out:,} without a PDF left out)"
 
 
 def version_line(version: Version) -> str:

@@ -6,32 +6,17 @@ Passwords never stand in it: they come from ``PGPASSWORD``, a libpq password fil
 ``database.password_file``.
 """
 
-import os
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-
-def _expand(value: str) -> str:
-    expanded = os.path.expandvars(str(Path(value).expanduser()) if value.startswith("~") else value)
-    if missing := re.findall(r"\$\{?(\w+)", expanded):
-        raise ValueError(f"expected the environment variable {missing[0]} to be set")
-    return expanded
-
-
-ExpandedPath = Annotated[str, AfterValidator(_expand)]
-"""A path in which ``~`` and ``$VARIABLES`` are expanded."""
-
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,40}$")]
-
-
-class Section(BaseModel):
-    """A frozen part of the run file that refuses keys it does not know."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+from schemas import imaging
+from schemas.arrays import COUNT, LEVEL, NANOMAGGY, SIGMA
+from schemas.fields import Field as SkyField
+from schemas.fields import Maps
+from schemas.section import ExpandedPath, Fraction, Name, Section
 
 
 class Source(Section):
@@ -63,39 +48,97 @@ class Sandbox(Section):
     rate_limit_per_s: Annotated[float, Field(gt=0)] | None = None
     connection_limit: Annotated[int, Field(gt=0)] | None = None
     latency_s: Annotated[float, Field(ge=0)] = 0.0
+    csst_galaxies: Annotated[int, Field(gt=0, le=10_000_000)] = 6_000
+    stamps: ExpandedPath | None = None
 
 
 class Sample(Section):
-    """A named selection of objects, one row an object; an empty `partition_by` means id ranges."""
+    """A named selection of objects, one row an object; an empty `partition_by` means id ranges.
+
+    Of a ``holdout``, all labelled rows are of the test part, whatever ``[split]`` says.
+    """
 
     sql: Annotated[str, Field(min_length=10)]
     key: str = "specobjid"
     partition_by: str = ""
     rows_per_partition: Annotated[int, Field(gt=0)] = 20_000
     limit: Annotated[int, Field(gt=0)] | None = None
+    holdout: bool = False
 
 
 class Images(Section):
-    """The cutouts: square, centred on the object."""
+    """The images: square, centred on the object.
 
-    pixels: Annotated[int, Field(ge=8, le=2048)] = 64
+    ``url`` is the server of images that are not the catalogue server's own JPEGs; empty means the sandbox where
+    ``source.url`` is "sandbox", else the survey's own. What ``bands`` may hold is told by `schemas.imaging`.
+    With a ``scale_column`` of the sample [arcsec], ``arcsec_per_pixel`` is in units of it: the scale follows the row.
+    Pictures of ``asked_pixels`` are asked for where that is set, and reduced to ``pixels`` by means of areas;
+    ``arcsec_per_pixel`` is then that of the pixels asked for.
+    Those of the source "emri" are signals: ``pixels`` counts the samples of each of their two ``bands``.
+    """
+
+    source: Literal["sdss-jpeg", "legacy-fits", "sdss-frames", "csst-fits", "scenes", "mosaic", "emri"] = (
+        "sdss-jpeg"
+    )
+    url: str = ""
+    pixels: Annotated[int, Field(ge=8)] = 64
     arcsec_per_pixel: Annotated[float, Field(gt=0, le=60)] = 0.396
     bands: tuple[str, ...] = ("i", "r", "g")
+    asked_pixels: int | None = None
+    scale_column: str = ""
     max_bytes: Annotated[int, Field(gt=0)] = 8_000_000
 
-    @field_validator("bands")
+    @model_validator(mode="before")
     @classmethod
-    def _are_the_three_of_a_jpeg(cls, bands: tuple[str, ...]) -> tuple[str, ...]:
-        if len(set(bands)) != 3 or len(bands) != 3 or not all(bands):
-            raise ValueError('expected three different bands, as ["i", "r", "g"]: a cutout is a JPEG')
-        return bands
+    def _are_whole_signals_where_nothing_is_said(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or data.get("source") != imaging.EMRI:
+            return data
+        return {"pixels": imaging.EMRI_SAMPLES, "bands": imaging.EMRI_BANDS, **data}
+
+    @field_validator("url", "pixels", "arcsec_per_pixel", "bands")
+    @classmethod
+    def _suits_the_source(cls, value: Any, info: ValidationInfo) -> Any:
+        if fault := imaging.FAULTS[str(info.field_name)](info.data.get("source", imaging.JPEG), value):
+            raise ValueError(fault)
+        return value
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of an image without its bands: ``(y, x)``, or ``(sample,)`` of a signal."""
+        return (self.pixels,) if self.source == imaging.EMRI else (self.pixels, self.pixels)
+
+    @property
+    def scale_arcsec(self) -> float:
+        """The side of a pixel of the cube [arcsec], 0 where it has none, or each object its own."""
+        return 0.0 if self.source == imaging.EMRI or self.scale_column else self.stored_step
+
+    @property
+    def stored_step(self) -> float:
+        """The side of a pixel of the cube [arcsec], or in units of ``scale_column``."""
+        if self.asked_pixels is None:
+            return self.arcsec_per_pixel
+        return self.arcsec_per_pixel * self.asked_pixels / self.pixels
+
+    @property
+    def dtype(self) -> Literal["uint8", "float32"]:
+        """The type of a pixel: levels of a JPEG, or fluxes."""
+        return "uint8" if self.source == imaging.JPEG else "float32"
+
+    @property
+    def unit(self) -> str:
+        """The unit of a pixel, as a cube says it."""
+        if self.source == imaging.EMRI:
+            return SIGMA
+        if self.source in (imaging.CSST, *imaging.LOCAL):
+            return COUNT
+        return LEVEL if self.source == imaging.JPEG else NANOMAGGY
 
 
 class Cube(Section):
-    """The Zarr group of one sample; a block is one shard."""
+    """The Zarr group of one sample; a block is one shard. ``dtype`` is that of the images, also if it is left out."""
 
     path: ExpandedPath | None = None
-    dtype: Literal["uint8"] = "uint8"
+    dtype: Literal["uint8", "float32"] = "uint8"
     rows_per_chunk: Annotated[int, Field(gt=0)] = 64
     rows_per_block: Annotated[int, Field(gt=0)] = 1024
 
@@ -123,27 +166,40 @@ class Model(Section):
 
 
 class Target(Section):
-    """What is learnt, and how its error is measured."""
+    """What is learnt, and how its error is measured; the report shows it ``against`` these columns of the sample."""
 
     column: str = "z"
     definition: str = "skymill"
+    against: tuple[str, ...] = ()
 
 
 class Split(Section):
-    """Shares of the labelled sample; what train and validation leave is the test part."""
+    """Shares of the labelled sample; what the others leave is the test part. ``calibration`` is for `Recalibration`."""
 
     train: Fraction = 0.7
     validation: Fraction = 0.15
+    calibration: Fraction = 0.0
     strata: Annotated[int, Field(ge=1, le=1000)] = 10
 
     @model_validator(mode="after")
     def _leaves_a_test_part(self) -> "Split":
-        if self.train <= 0 or self.validation <= 0 or self.train + self.validation >= 1:
+        if self.train <= 0 or self.validation <= 0 or self.train + self.validation + self.calibration >= 1:
             raise ValueError(
-                "expected train > 0, validation > 0 and train + validation < 1 (the rest is the test part), "
-                f"found {self.train} and {self.validation}"
+                "expected train > 0, validation > 0 and train + validation + calibration < 1 (the rest is the test "
+                f"part), found {self.train}, {self.validation} and {self.calibration}"
             )
         return self
+
+
+class Recalibration(Section):
+    """Whether PDFs or errors are recalibrated, by what is learnt from the calibration part of the split.
+
+    ``auto`` is ``pit``, a map of the PIT, for a PDF of bins, and ``alpha``, a factor of the errors, for a Gaussian;
+    ``rows`` is the fewest it is learnt from.
+    """
+
+    kind: Literal["none", "auto", "alpha", "pit"] = "none"
+    rows: Annotated[int, Field(ge=20)] = 200
 
 
 class Training(Section):
@@ -251,11 +307,23 @@ class RunFile(Section):
     target: Target = Target()
     split: Split = Split()
     training: Training = Training()
+    recalibration: Recalibration = Recalibration()
     search: Search | None = None
     cluster: Cluster = Cluster()
     database: Database = Database()
     politeness: Politeness = Politeness()
     catalogue: Catalogue = Catalogue()
+    fields: dict[Name, SkyField] = Field(default_factory=dict)
+    maps: Maps = Maps()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _holds_fluxes_as_such_where_nothing_is_said(cls, data: Any) -> Any:
+        images = data.get("images") if isinstance(data, dict) else None
+        if not isinstance(images, dict) or images.get("source", imaging.JPEG) == imaging.JPEG:
+            return data
+        cube = data.get("cube", {})
+        return data | ({"cube": {"dtype": "float32", **cube}} if isinstance(cube, dict) else {})
 
     @model_validator(mode="after")
     def _trains_on_a_sample_it_has(self) -> "RunFile":
@@ -264,7 +332,48 @@ class RunFile(Section):
                 f"training.sample: expected one of {', '.join(sorted(self.samples))}, "
                 f"found {self.training.sample!r}"
             )
+        if self.samples[self.training.sample].holdout:
+            raise ValueError(f"samples.{self.training.sample}: the sample to train on cannot be a holdout")
         return self
+
+    @model_validator(mode="after")
+    def _has_images_that_its_cube_and_its_sky_can_hold(self) -> "RunFile":
+        images, faults = self.images, []
+        if self.cube.dtype != images.dtype:
+            faults.append(
+                f"cube.dtype: expected {images.dtype!r} with images.source = {images.source!r}, "
+                f"found {self.cube.dtype!r}"
+            )
+        recorded = self.source.url == "sandbox" and not images.url and self.sandbox.sky != "default"
+        if fault := imaging.reduction_fault(images.source, images.pixels, images.asked_pixels):
+            faults.append(f"images.asked_pixels: {fault}, found {images.asked_pixels}")
+        sky = self.sandbox.sky if recorded else ""
+        if images.scale_column and (fault := imaging.scale_column_fault(images.source, recorded=sky)):
+            faults.append(f"images.scale_column: {fault}, found {images.scale_column!r}")
+        if images.source == imaging.CSST and (fault := self._csst_fault()):
+            faults.append(f"images.source: {images.source!r} {fault}")
+        if recorded and images.source != imaging.JPEG:
+            faults.append(
+                f'images.source: expected "sdss-jpeg" with the recorded sky {self.sandbox.sky}, which has JPEGs '
+                f"only (or set images.url), found {images.source!r}"
+            )
+        if faults:
+            raise ValueError("\n".join(faults))
+        return self
+
+    def _csst_fault(self) -> str:
+        images = self.images
+        own = images.url or ("sandbox" if self.source.url == "sandbox" else "")
+        return imaging.csst_fault(own, (images.pixels, images.arcsec_per_pixel))
+
+    @property
+    def image_server(self) -> str:
+        """URL of the server of the images, or "sandbox"."""
+        if self.images.source in (imaging.JPEG, *imaging.LOCAL):
+            return self.source.url
+        if not self.images.url and self.source.url == "sandbox":
+            return self.source.url
+        return self.images.url or imaging.SERVERS[self.images.source]
 
     @property
     def folder(self) -> Path:

@@ -12,7 +12,7 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import AfterValidator, Field, model_validator
 
-from schemas.config import Name, Section
+from schemas.section import Name, Section
 
 Kind = Literal["local", "address", "slurm", "pbs", "sge", "lsf", "htcondor"]
 KINDS: tuple[str, ...] = get_args(Kind)

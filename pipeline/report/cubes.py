@@ -1,7 +1,5 @@
-"""Read what a report shows of a cube: positions by outcome, a magnitude, and a few cutouts."""
+"""Read what a report shows of a cube: positions by outcome, and a magnitude."""
 
-import base64
-import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,12 +9,11 @@ from typing import Any
 import numpy as np
 import zarr
 from numpy.typing import NDArray
-from PIL import Image
 
 from pipeline.report.facts import SampleFacts
 from pipeline.report.predictions import Cloud
 from pipeline.report.sampling import Reservoir
-from schemas.arrays import DEC, FEATURE_PREFIX, IMAGE, RA, STATUS
+from schemas.arrays import DEC, FEATURE_PREFIX, RA, STATUS
 from schemas.errors import StoreError
 from schemas.flags import Status
 
@@ -25,8 +22,6 @@ MAX_SKY_POINTS = 20_000
 MIN_FAILED = 500
 """Failures that are drawn even if their share would be fewer."""
 SLICE_ROWS = 262_144
-MAX_SIDE_PX = 160
-"""Larger cutouts are reduced to this, so that a report stays a few MB."""
 
 _MAGNITUDE = re.compile(
     r"(^|_|model|petro|psf|fiber2?|cmodel)mag(_|$)|^dered_|^(petro|model)?_?r$", re.IGNORECASE
@@ -104,7 +99,7 @@ def magnitude_column(names: Sequence[str]) -> str | None:
     >>> magnitude_column(["plate", "modelMag_g", "modelMag_r", "modelMagErr_r"])
     'modelMag_r'
     """
-    like = [name for name in names if _MAGNITUDE.search(name) and not _NOT_A_MAGNITUDE.search(name)]
+    like = [name for name in names if is_magnitude(name)]
     like.sort(key=lambda name: (not name.lower().endswith("r"), name))
     return like[0] if like else None
 
@@ -130,6 +125,33 @@ def magnitudes(cloud: Cloud, samples: Sequence[SampleFacts]) -> tuple[str, NDArr
     return (name, values) if np.isfinite(values).any() else ("", values)
 
 
+def column_values(cloud: Cloud, samples: Sequence[SampleFacts], column: str) -> NDArray[np.float64] | None:
+    """Return a feature's values for `cloud`, NaN where unknown; None if no cube has such a feature.
+
+    Capitals of its name do not count.
+    """
+    values, found = np.full(len(cloud), np.nan), False
+    for index, sample in enumerate(samples):
+        cube = open_cube(sample.cube)
+        names = () if cube is None else cube.array_keys()
+        spelt = {name.lower(): name for name in names if name.startswith(FEATURE_PREFIX)}
+        name = spelt.get((FEATURE_PREFIX + column).lower())
+        if cube is None or name is None:
+            continue
+        mine, found = np.flatnonzero(cloud.sample == index), True
+        values[mine] = _pick(cube[name], cloud.row[mine])
+    return values if found else None
+
+
+def is_magnitude(name: str) -> bool:
+    """Whether a column looks like a magnitude.
+
+    >>> is_magnitude("petroMag_r"), is_magnitude("petroR50_r")
+    (True, False)
+    """
+    return bool(_MAGNITUDE.search(name) and not _NOT_A_MAGNITUDE.search(name))
+
+
 def _pick(array: Any, rows: NDArray[Any]) -> NDArray[np.float64]:
     """Return some elements of a long one-dimensional array, read in slices."""
     picked = np.empty(len(rows))
@@ -138,17 +160,3 @@ def _pick(array: Any, rows: NDArray[Any]) -> NDArray[np.float64]:
         if inside.any():
             picked[inside] = _read(array, slice(start, start + SLICE_ROWS))[rows[inside] - start]
     return picked
-
-
-def picture(cube: Any, row: int) -> str | None:
-    """Return a cutout as a JPEG data URI, None if the row holds no image."""
-    if row >= cube[STATUS.name].shape[0] or int(_read(cube[STATUS.name], row)) != Status.OK:
-        return None
-    pixels = _read(cube[IMAGE.name], row)
-    shown = pixels[..., :3] if pixels.shape[-1] >= 3 else pixels[..., 0]
-    image = Image.fromarray(np.ascontiguousarray(shown))
-    if max(image.size) > MAX_SIDE_PX:
-        image.thumbnail((MAX_SIDE_PX, MAX_SIDE_PX), Image.Resampling.LANCZOS)
-    body = io.BytesIO()
-    image.save(body, "JPEG", quality=88)
-    return "data:image/jpeg;base64," + base64.b64encode(body.getvalue()).decode()

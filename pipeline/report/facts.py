@@ -32,6 +32,21 @@ class SampleFacts:
 
 
 @dataclass(frozen=True)
+class FieldFacts:
+    """What was found in a field: numbers of its receipt, its picture, and what was found of what there is.
+
+    ``scene`` is "" for a mosaic of one's own, which has no ``matched``.
+    """
+
+    name: str
+    scene: str
+    sources: int
+    facts: Mapping[str, Any]
+    picture: Path
+    matched: Path | None = None
+
+
+@dataclass(frozen=True)
 class FailureCount:
     """How many galaxies of a sample could not be had for one reason."""
 
@@ -79,10 +94,14 @@ class ReportFacts:
         By member of the ensemble, a mapping an epoch with ``epoch``, ``loss`` and ``val_loss``.
     trials : sequence of Trial
         Those of a search, in their order.
+    calibration : mapping
+        What the calibration part said, see `model.calibrating.judged`; empty where there is none.
     timeline : mapping
         The receipts of each stage that finished a unit, in the order of the stages.
     provenance : mapping
         Code version, package versions, seeds and digests; values may be mappings.
+    fields : sequence of FieldFacts
+        Those whose pixels were classified.
     under_way : sequence of str
         How far a run is that is not finished; empty for one that is.
     made : datetime
@@ -103,8 +122,10 @@ class ReportFacts:
     metrics: Mapping[str, Any] = field(default_factory=dict)
     histories: Mapping[str, Sequence[Mapping[str, float]]] = field(default_factory=dict)
     trials: Sequence[Trial] = ()
+    calibration: Mapping[str, Any] = field(default_factory=dict)
     timeline: Mapping[str, Sequence[TimelinePoint]] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    fields: Sequence[FieldFacts] = ()
     under_way: Sequence[str] = ()
     made: datetime = field(default_factory=lambda: datetime.now(UTC))
 

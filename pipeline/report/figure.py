@@ -9,8 +9,11 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+
+from pipeline.report.intervals import are_classes
 
 INK, MUTED, LINE, PAPER = "#101112", "#6a6b6c", "#d0d1d2", "#fdfdfc"
 BLUE, ORANGE, GREEN = "#0072b3", "#d55e01", "#009e74"
@@ -65,6 +68,11 @@ SUBSCRIPT = r'<tspan font-size="78%" dy="0.28em">\1</tspan><tspan dy="-0.22em">&
 """Lowered text, and a character of no width that brings the line back up."""
 
 
+DENSE = 2500
+"""From this number of points on a plot shows their density instead of each."""
+CELLS = 90
+
+
 class Canvas:
     """A figure being drawn; ``svg`` holds the finished markup once its `canvas` block is left."""
 
@@ -111,10 +119,13 @@ def running(
 ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]:
     """Return centres, medians, and 16th and 84th percentiles of `y` in bins of `x` that hold equally many.
 
-    Fewer bins are made when they would hold fewer than `least` points.
+    Fewer bins are made when they would hold fewer than `least` points; each class of an `x` of classes is one.
     """
-    bins = max(1, min(bins, len(x) // least))
-    groups = np.array_split(np.argsort(x, kind="stable"), bins)
+    if are_classes(x):
+        groups = [np.flatnonzero(x == value) for value in np.unique(x)]
+    else:
+        bins = max(1, min(bins, len(x) // least))
+        groups = np.array_split(np.argsort(x, kind="stable"), bins)
     centres = np.array([np.median(x[g]) for g in groups])
     low, median, high = np.array([np.percentile(y[g], [15.87, 50, 84.13]) for g in groups]).T
     return centres, median, low, high
@@ -125,3 +136,17 @@ def span(values: NDArray[Any], *, tail: float = 0.2) -> tuple[float, float]:
     low, high = (float(v) for v in np.percentile(values, [tail, 100 - tail]))
     margin = 0.05 * (high - low) or 0.01
     return low - margin, high + margin
+
+
+def points(drawn: Canvas, x: NDArray[Any], y: NDArray[Any], limits: tuple[tuple[float, float], ...]) -> None:
+    """Draw points, or their density where they are many; `limits` are those of x and of y."""
+    if len(x) < DENSE:
+        drawn.axes.plot(x, y, ".", color=BLUE, ms=4.6, mew=0, alpha=0.55)
+        return
+    counts, xs, ys = np.histogram2d(x, y, bins=CELLS, range=limits)
+    shown = np.ma.masked_equal(counts.T, 0)
+    mesh = drawn.axes.pcolormesh(xs, ys, shown, cmap=DENSITY, norm=LogNorm(), rasterized=True)
+    bar = drawn.figure.colorbar(mesh, ax=drawn.axes, pad=0.02, fraction=0.045, label="galaxies per cell")
+    bar.ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    bar.ax.yaxis.set_minor_formatter(lambda value, _: "")
+    bar.outline.set_visible(False)

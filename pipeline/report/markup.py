@@ -37,6 +37,17 @@ def decimal(number: Any, *, digits: int = 4, signed: bool = False) -> str:
     return f"{float(number):{'+' if signed else ''}.{digits}f}".replace("-", "−")
 
 
+def significant(number: Any, *, digits: int = 4, signed: bool = False) -> str:
+    """Return a number of any size with `digits` significant digits.
+
+    >>> significant(-0.000123456), significant(165.0, signed=True), significant(1234567.0)
+    ('−0.0001235', '+165', '1.235e+06')
+    """
+    if number is None or not math.isfinite(float(number)):
+        return "–"
+    return f"{float(number):{'+' if signed else ''}.{digits}g}".replace("-", "−")
+
+
 def percent(share: Any) -> str:
     """Return a share as a percentage.
 
@@ -84,10 +95,10 @@ def table(head: Sequence[str], rows: Iterable[Sequence[Any]], *, words: int = 1,
         )
 
     body = "".join(f"<tr>{cells(row, 'td')}</tr>" for row in rows)
-    caption = f"<caption>{text(note)}</caption>" if note else ""
+    told = f'<p class="note">{text(note)}</p>' if note else ""  # a caption would be as wide as the table
     return Raw(
-        f'<div class="wide"><table>{caption}<thead><tr>{cells(head, "th")}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div>"
+        f'<div class="wide"><table><thead><tr>{cells(head, "th")}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div>{told}"
     )
 
 

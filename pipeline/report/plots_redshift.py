@@ -3,30 +3,32 @@
 from typing import Any
 
 import numpy as np
-from matplotlib.colors import LogNorm
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from model.metrics import coverage
-from pipeline.report.figure import BLUE, DENSITY, GREEN, INK, MUTED, ORANGE, canvas, running, span
+from model.pdfs import coverage
+from pipeline.report.figure import BLUE, DENSE, GREEN, INK, MUTED, ORANGE, canvas, points, running, span
 from pipeline.report.predictions import FINE_EDGES, Calibration, Cloud, Tally
 
-DENSE = 2500
-"""From this number of points on a plot shows their density instead of each."""
-CELLS = 90
 FLOOR = 0.001
 """Shares of a histogram below this do not widen its axis."""
 
 
 class Words:
-    """How a target is called on axes: ``z_{spec}`` for redshifts, ``velDisp_{true}`` for others."""
+    """How a target is called on axes: ``z_{spec}`` for redshifts, ``velDisp_{true}`` for others.
 
-    def __init__(self, target: str) -> None:
+    A `number`, whatever its column, is called as in the catalogue: ``velDisp_{label}``.
+    """
+
+    def __init__(self, target: str, *, number: bool = False) -> None:
         redshift = target.lower() in {"z", "redshift", "z_spec", "specz"}
         self.symbol = "z" if redshift else target
         self.true = "z_{spec}" if redshift else f"{target}_{{true}}"
         self.estimate = "z_{phot}" if redshift else f"{target}_{{estimated}}"
+        if number:
+            self.symbol, self.true, self.estimate = target, f"{target}_{{label}}", f"{target}_{{predicted}}"
         self.residual = f"Δ = ({self.estimate} − {self.true}) / (1 + {self.true})"
+        self.difference = f"{self.estimate} − {self.true}"
 
 
 def frame(cloud: Cloud) -> tuple[float, float]:
@@ -45,7 +47,7 @@ def estimates(cloud: Cloud, words: Words, *, threshold: float) -> str:
     line = np.array([low, high])
     with canvas("estimates", size_in=(4.6, 3.9)) as drawn:
         axes = drawn.axes
-        _points(drawn, cloud.z_spec, cloud.z_phot, ((low, high), (low, high)))
+        points(drawn, cloud.z_spec, cloud.z_phot, ((low, high), (low, high)))
         axes.plot(line, line, color=INK, lw=1.0)
         for sign in (-1, 1):
             axes.plot(line, line + sign * threshold * (1 + line), color=ORANGE, lw=1.1, ls=(0, (4, 3)))
@@ -60,7 +62,7 @@ def residuals(cloud: Cloud, x: NDArray[Any], *, name: str, label: str, words: Wo
     reach = reach_of(cloud.delta, threshold)
     with canvas(name, size_in=(4.6, 3.9)) as drawn:
         axes = drawn.axes
-        _points(drawn, x, y, (span(x, tail=0.1), (-reach, reach)))
+        points(drawn, x, y, (span(x, tail=0.1), (-reach, reach)))
         axes.axhline(0, color=INK, lw=0.8)
         for sign in (-1, 1):
             axes.axhline(sign * threshold, color=ORANGE, lw=1.1, ls=(0, (4, 3)))
@@ -152,16 +154,3 @@ def pdf(
         drawn.axes.xaxis.set_major_locator(MaxNLocator(4))
         drawn.axes.yaxis.set_major_locator(MaxNLocator(4))
     return drawn.svg
-
-
-def _points(drawn: Any, x: NDArray[Any], y: NDArray[Any], limits: tuple[tuple[float, float], ...]) -> None:
-    if len(x) < DENSE:
-        drawn.axes.plot(x, y, ".", color=BLUE, ms=4.6, mew=0, alpha=0.55)
-        return
-    counts, xs, ys = np.histogram2d(x, y, bins=CELLS, range=limits)
-    shown = np.ma.masked_equal(counts.T, 0)
-    mesh = drawn.axes.pcolormesh(xs, ys, shown, cmap=DENSITY, norm=LogNorm(), rasterized=True)
-    bar = drawn.figure.colorbar(mesh, ax=drawn.axes, pad=0.02, fraction=0.045, label="galaxies per cell")
-    bar.ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    bar.ax.yaxis.set_minor_formatter(lambda value, _: "")
-    bar.outline.set_visible(False)

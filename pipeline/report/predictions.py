@@ -12,8 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from model.metrics import crps, pit
+from model.pdfs import crps, pit
 from pipeline.report.facts import SampleFacts
+from pipeline.report.markup import count
 from pipeline.report.sampling import Reservoir
 from schemas.errors import StoreError
 from schemas.flags import Part, PredictionFlag
@@ -33,7 +34,9 @@ LIGHT = ["row", "id", "z_spec", "z_phot", "flags", "split"]
 
 @dataclass(frozen=True)
 class Cloud:
-    """Test galaxies with a label and a finite estimate, at most `MAX_POINTS`; one array element a galaxy.
+    """Galaxies, mostly of the test part, with a label and a finite estimate; one array element a galaxy.
+
+    At most `MAX_POINTS`. ``z_spec`` and ``z_phot`` are label and prediction, also of a target that is no redshift.
 
     ``total`` counts all there are. ``sample`` and ``part`` are indices into the report's samples and into
     that sample's parts.
@@ -78,17 +81,17 @@ class Calibration:
     shown: tuple[tuple[int, NDArray[Any]], ...]
 
 
-def survey(samples: Sequence[SampleFacts], *, seed: int) -> tuple[Cloud, dict[str, Tally]]:
-    """Stream all predictions once; return the test galaxies, and counts a sample."""
+def survey(
+    samples: Sequence[SampleFacts], *, seed: int, part: Part = Part.TEST
+) -> tuple[Cloud, dict[str, Tally]]:
+    """Stream all predictions once; return the galaxies of a part of the split, and counts a sample."""
     reservoir, tallies = Reservoir(MAX_POINTS, seed=seed), {}
     for index, sample in enumerate(samples):
         tallies[sample.name] = tally = Tally()
         tally.missing_parts = sum(not path.exists() for path in sample.parts)
         for number, batch in _batches(sample.parts):
             _count(tally, batch)
-            known = (
-                np.isfinite(batch["z_spec"]) & np.isfinite(batch["z_phot"]) & (batch["split"] == Part.TEST)
-            )
+            known = np.isfinite(batch["z_spec"]) & np.isfinite(batch["z_phot"]) & (batch["split"] == part)
             kept = {name: batch[name][known] for name in ("row", "id", "z_spec", "z_phot")}
             many = int(known.sum())
             reservoir.add({"sample": np.full(many, index), "part": np.full(many, number), **kept})
@@ -97,6 +100,16 @@ def survey(samples: Sequence[SampleFacts], *, seed: int) -> tuple[Cloud, dict[st
     }
     columns = {n: v.astype(np.float64) if n.startswith("z_") else v for n, v in columns.items()}
     return Cloud(total=reservoir.seen, **columns), tallies
+
+
+def capped(cloud: Cloud) -> str:
+    """Say that a seeded sample stands for all galaxies; empty where it does not."""
+    if cloud.total == len(cloud):
+        return ""
+    return (
+        f"Plots and tables show {count(len(cloud))} of {count(cloud.total)} test galaxies, "
+        "drawn at random by the run's seed."
+    )
 
 
 def calibrate(

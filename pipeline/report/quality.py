@@ -8,16 +8,12 @@ from numpy.typing import NDArray
 
 from model.metrics import DEFINITIONS, photoz_metrics
 from pipeline.report import plots_redshift as plots
+from pipeline.report.against import by_columns
 from pipeline.report.facts import ReportFacts
 from pipeline.report.gathering import Gathered
+from pipeline.report.intervals import MANY, interval_edges
 from pipeline.report.markup import Raw, count, decimal, figure, grid, percent, section, sentence, table
-from pipeline.report.predictions import Calibration, Cloud
-
-INTERVALS = 8
-"""Intervals of the true value, about."""
-MANY = 10
-"""Fewest galaxies of an interval that are measured."""
-STEPS = (0.005, 0.01, 0.02, 0.025, 0.05, 0.1, 0.2, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 50.0, 100.0)
+from pipeline.report.predictions import Calibration, Cloud, capped
 
 
 def redshifts(facts: ReportFacts, found: Gathered) -> Raw:
@@ -26,17 +22,18 @@ def redshifts(facts: ReportFacts, found: Gathered) -> Raw:
     distributions = _distributions(facts, found)
     if not len(cloud):
         missing = "No galaxy of the test part has both a label and an estimate: nothing to compare."
-        return section("redshifts", title, sentence(missing, quiet=True), grid(distributions))
+        return section("estimates", title, sentence(missing, quiet=True), grid(distributions))
     no_magnitude = "No column of the sample looks like a magnitude, so residuals are not shown against one."
     intervals = "The same measures in intervals of the true value; fewer than ten galaxies are not measured."
     return section(
-        "redshifts",
+        "estimates",
         title,
-        _cap(cloud),
+        sentence(capped(cloud)) if capped(cloud) else "",
         grid(_comparisons(facts, found) + distributions),
         "" if found.magnitude_name else sentence(no_magnitude, quiet=True),
         sentence(intervals),
         by_interval(facts, cloud),
+        by_columns(facts, found),
     )
 
 
@@ -57,12 +54,13 @@ def _distributions(facts: ReportFacts, found: Gathered) -> list[Raw]:
 def _comparisons(facts: ReportFacts, found: Gathered) -> list[Raw]:
     """Draw estimates against truth, and residuals against truth and against a magnitude if there is one."""
     cloud, words = found.cloud, plots.Words(facts.target)
-    threshold = DEFINITIONS[facts.run_file.target.definition].outlier
+    definition = facts.run_file.target.definition
+    threshold = photoz_metrics(cloud.z_spec, cloud.z_phot, definition=definition).outlier_threshold
     low, high = plots.frame(cloud)
     both = np.stack([cloud.z_spec, cloud.z_phot])
     inside = (both.min(axis=0) >= low) & (both.max(axis=0) <= high)
     shown = np.abs(cloud.delta) <= plots.reach_of(cloud.delta, threshold)
-    mark = f"Dashed orange: outliers, |\u2060Δ\u2060|\u2060\u00a0>\u00a0{threshold:g}."
+    mark = f"Dashed orange: outliers by “{definition}”, |\u2060Δ\u2060|\u2060\u00a0>\u00a0{threshold:.3g}."
     against = [("by-z", "truth", words.true, cloud.z_spec)]
     if found.magnitude_name:
         against.append(("by-mag", "magnitude", f"{found.magnitude_name} [mag]", found.magnitude))
@@ -80,36 +78,17 @@ def by_interval(facts: ReportFacts, cloud: Cloud) -> Raw:
     """Return the table of metrics in intervals of the true value."""
     edges = interval_edges(cloud.z_spec)
     places = max(len(f"{edge:g}".partition(".")[2]) for edge in edges)
-    rows = []
+    definition, rows = facts.run_file.target.definition, []
     for low, high in pairwise(edges):
         inside = (cloud.z_spec >= low) & (cloud.z_spec < high)
-        rows.append(
-            _measured(
-                f"{low:.{places}f} – {high:.{places}f}", cloud.z_spec[inside], cloud.z_phot[inside], facts
-            )
-        )
-    rows.append(_measured("all", cloud.z_spec, cloud.z_phot, facts))
+        pair = cloud.z_spec[inside], cloud.z_phot[inside]
+        rows.append(_measured(f"{low:.{places}f} – {high:.{places}f}", *pair, definition, interval=True))
+    rows.append(_measured("all", cloud.z_spec, cloud.z_phot, definition))
     symbol = plots.Words(facts.target).symbol
-    head = [f"true {symbol}", "N", "σ NMAD", "bias", "outliers", "RMSE"]
-    return table(head, [row for row in rows if row[1] != "0"])
-
-
-def interval_edges(values: NDArray[Any]) -> NDArray[np.float64]:
-    """Return round edges that cut the bulk of `values` into about eight intervals, the tails joined.
-
-    >>> interval_edges(np.linspace(0.01, 0.39, 100)).tolist()
-    [0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4]
-    """
-    low, high = np.percentile(values, [1, 99])
-    step = next((s for s in STEPS if s >= (high - low) / INTERVALS), STEPS[-1])
-    first, last = np.floor(low / step), max(np.floor(low / step) + 1, np.ceil(high / step))
-    edges = np.round(np.arange(first, last + 1) * step, 6)
-    edges[0] = min(edges[0], np.floor(values.min() / step) * step)
-    edges[-1] = max(edges[-1], (np.floor(values.max() / step) + 1) * step)
-    edges = np.round(edges, 6)
-    if edges[-1] <= values.max():  # 0.7 is a little less than 7 * 0.1
-        edges[-1] = np.round(edges[-1] + step, 6)
-    return edges
+    own = ["σ"] if DEFINITIONS[definition].sigma != "nmad" else []
+    head = [f"true {symbol}", "N", *own, "σ NMAD", "bias", "outliers", "RMSE"]
+    note = f"Definition: {definition} ({DEFINITIONS[definition].text})."
+    return table(head, [row for row in rows if row[1] != "0"], note=note)
 
 
 def pdfs(facts: ReportFacts, found: Gathered) -> Raw:
@@ -154,13 +133,17 @@ def _examples(calibration: Calibration, cloud: Cloud, words: plots.Words) -> Raw
     return grid(drawn, kind="small")
 
 
-def _measured(name: str, true: NDArray[Any], estimate: NDArray[Any], facts: ReportFacts) -> list[Any]:
+def _measured(
+    name: str, true: NDArray[Any], estimate: NDArray[Any], definition: str, *, interval: bool = False
+) -> list[Any]:
+    own = DEFINITIONS[definition].sigma != "nmad"
     if len(true) < MANY:
-        return [name, count(len(true)), "–", "–", "–", "–"]
-    found = photoz_metrics(true, estimate, definition=facts.run_file.target.definition)
+        return [name, count(len(true)), *("–" * (5 if own else 4))]
+    found = photoz_metrics(true, estimate, definition=definition, interval=interval)
     return [
         name,
         count(found.n),
+        *([decimal(found.sigma)] if own else []),
         decimal(found.sigma_nmad),
         decimal(found.bias, signed=True),
         percent(found.outlier_fraction),
@@ -171,12 +154,3 @@ def _measured(name: str, true: NDArray[Any], estimate: NDArray[Any], facts: Repo
 def _outside(inside: NDArray[Any]) -> str:
     lost = int((~inside).sum())
     return f" Outside the frame: {count(lost)}." if lost else ""
-
-
-def _cap(cloud: Cloud) -> Raw:
-    if cloud.total == len(cloud):
-        return Raw("")
-    return sentence(
-        f"Plots and the table show {count(len(cloud))} of {count(cloud.total)} test galaxies, "
-        "drawn at random by the run's seed."
-    )

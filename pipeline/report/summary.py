@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from model.definitions import DETECTION, PIXELS, REDSHIFT, REGRESSION, kind_of
+from model.metrics import DEFINITIONS
 from pipeline.report.facts import ReportFacts
 from pipeline.report.markup import (
     Raw,
@@ -14,6 +16,7 @@ from pipeline.report.markup import (
     percent,
     section,
     sentence,
+    significant,
     table,
     text,
 )
@@ -35,7 +38,7 @@ def summary(facts: ReportFacts, tallies: Mapping[str, Tally]) -> Raw:
         _quality(facts.metrics),
         "<h3>Galaxies</h3>",
         _counts(facts),
-        _flags(tallies),
+        Raw("") if facts.fields else _flags(tallies),
         "<h3>Catalogue</h3>",
         _catalogue(facts),
     )
@@ -89,25 +92,67 @@ def _quality(metrics: Mapping[str, Any]) -> Raw:
             "No galaxy of the test part has both a label and an estimate, so there is nothing to measure.",
             quiet=True,
         )
-    tiles = (
-        (Raw("<i>σ</i><sub>NMAD</sub>"), decimal(metrics["sigma_nmad"])),
-        ("bias", decimal(metrics["bias"], digits=5, signed=True)),
-        ("outliers", percent(metrics["outlier_fraction"])),
-        (Raw("<i>R</i>²"), decimal(metrics["r2"], digits=3)),
-        ("RMSE", decimal(metrics["rmse"])),
-        (Raw("<i>N</i>, test part"), count(metrics["n"])),
-    )
+    kind = kind_of(metrics["definition"])
+    tiles = {REGRESSION: _number_tiles, DETECTION: _alarm_tiles, PIXELS: _pixel_tiles}.get(
+        kind, _redshift_tiles
+    )(metrics)
     shown = grid(
         (f'<div class="tile"><span>{text(name)}</span><b>{text(value)}</b></div>' for name, value in tiles),
         kind="tiles",
     )
-    spelt = f"Measured on the test part only, by the definition “{metrics['definition']}”: {metrics['text']}"
+    spelt = f"Measured on the test part only, by the definition “{metrics['definition']}”: {metrics['text']}."
     delta = Raw(
-        f"{text(spelt)}. Here Δ = (<i>z</i><sub>phot</sub> − <i>z</i><sub>spec</sub>) / "
-        "(1 + <i>z</i><sub>spec</sub>), where <i>z</i> stands for the target; RMSE and "
-        "<i>R</i>² are of the difference itself."
+        " Here Δ = (<i>z</i><sub>phot</sub> − <i>z</i><sub>spec</sub>) / (1 + <i>z</i><sub>spec</sub>), where <i>z</i> "
+        "stands for the target; RMSE and <i>R</i>² are of the difference itself."
     )
-    return Raw(shown + sentence(delta))
+    return Raw(shown + sentence(Raw(text(spelt) + (delta if kind == REDSHIFT else ""))))
+
+
+def _redshift_tiles(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
+    own = DEFINITIONS[metrics["definition"]].sigma != "nmad"
+    return [
+        *([(Raw("<i>σ</i>"), decimal(metrics["sigma"]))] if own else []),
+        (Raw("<i>σ</i><sub>NMAD</sub>"), decimal(metrics["sigma_nmad"])),
+        ("bias", decimal(metrics["bias"], digits=5, signed=True)),
+        (f"outliers, |Δ| > {metrics['outlier_threshold']:.3g}", percent(metrics["outlier_fraction"])),
+        (Raw("<i>R</i>²"), decimal(metrics["r2"], digits=3)),
+        ("RMSE", decimal(metrics["rmse"])),
+        (Raw("<i>N</i>, test part"), count(metrics["n"])),
+    ]
+
+
+def _pixel_tiles(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
+    return [
+        ("pixels right", percent(metrics["accuracy"])),
+        *((f"of {name}", percent(metrics[f"accuracy_{name}"])) for name in metrics["classes"]),
+        ("mean IoU, background above 0.5", decimal(metrics["iou_0.5"], digits=3)),
+        (Raw("<i>N</i>, test windows"), count(metrics["n"])),
+    ]
+
+
+def _number_tiles(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
+    return [
+        (Raw("Pearson <i>r</i>"), decimal(metrics["pearson"], digits=3)),
+        (Raw("Spearman <i>ρ</i>"), decimal(metrics["spearman"], digits=3)),
+        (Raw("<i>R</i>²"), decimal(metrics["r2"], digits=3)),
+        ("MAE", significant(metrics["mae"])),
+        ("RMSE", significant(metrics["rmse"])),
+        ("bias", significant(metrics["bias"], digits=3, signed=True)),
+        (Raw("<i>N</i>, test part"), count(metrics["n"])),
+    ]
+
+
+def _alarm_tiles(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
+    return [
+        ("area under ROC", decimal(metrics["area"])),
+        ("its 1 σ", decimal(metrics["area_sigma"])),
+        *(
+            (f"true alarms at {100 * alarm['false_alarm']:g} % false", percent(alarm["true_alarm"]))
+            for alarm in metrics["alarms"]
+        ),
+        (Raw("<i>N</i>, with a signal"), count(metrics["n_signal"])),
+        (Raw("<i>N</i>, without"), count(metrics["n_noise"])),
+    ]
 
 
 def _counts(facts: ReportFacts) -> Raw:

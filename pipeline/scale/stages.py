@@ -54,7 +54,9 @@ def prepare(mill: Mill, stages: Sequence[str]) -> Prepared:
 
 
 def _train(mill: Mill, trail: flow.Trail) -> dict[str, Receipt]:
-    return training.train(mill, trail.rows[mill.run_file.training.sample], trail.fetch, {})
+    rows = trail.rows[mill.run_file.training.sample]
+    trail.pretrain = training.pretrain(mill, rows, trail.fetch)
+    return training.train(mill, rows, trail.fetch, {}, trail.pretrain)
 
 
 def measure(run: Prepared, stage: str, nodes: Nodes, *, share: float) -> tuple[Measurement, Asked | None]:

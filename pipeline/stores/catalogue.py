@@ -4,16 +4,26 @@ Rows depend on nothing but the predictions: two runs of the same inputs publish 
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from psycopg2 import sql
 from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import cursor as Cursor
 from psycopg2.extras import Json
 
+from pipeline.stores.catalogue_names import TargetNames, names_in
 from pipeline.stores.catalogue_rows import CataloguePart, blocks, columns_of
+from pipeline.stores.catalogue_sources import (
+    columns_of_sources,
+    comment_sources,
+    create_source_table,
+    create_source_view,
+    source_blocks,
+)
 from pipeline.stores.catalogue_versions import SCHEMA, PdfSpec, Version, find_version, list_versions
 from pipeline.stores.copy_binary import CopyStream, ahead
 from pipeline.stores.postgres import one, transaction
@@ -56,7 +66,10 @@ def begin_version(
             values |= {"version": found[0], "pdf": Json(asdict(pdf)) if pdf else None}
             cursor.execute(statement("catalogue/new_version"), values)
             table = {"table": _identifier(name, f"_v{found[0]}")}
-            _run(cursor, "catalogue/create_table", **table)
+            if classes := provenance.get("classes"):
+                create_source_table(cursor, table["table"], classes)
+            else:
+                _run(cursor, "catalogue/create_table", **table, **_named(names_in(provenance)))
             if pdf:
                 _run(cursor, "catalogue/add_pdf", **table)
     return find_version(connection, name, int(found[0]))
@@ -93,11 +106,12 @@ def load_part(cursor: Cursor, version: Version, part: CataloguePart, *, provenan
             f"{version.table} holds another {part.key} (digest {found[0]}, expected {part.digest})",
             f"drop the version (`skymill catalog drop RUN.toml --version {version.version}`) and run again",
         )
-    columns = [sql.Identifier(column.name) for column in columns_of(part.sample, version.pdf)]
+    names, rows_of = _stream(part, version, provenance)
     copy = sql.SQL(statement("catalogue/copy_rows")).format(
-        table=_identifier(version.catalogue, f"_v{version.version}"), columns=sql.SQL(", ").join(columns)
+        table=_identifier(version.catalogue, f"_v{version.version}"),
+        columns=sql.SQL(", ").join(map(sql.Identifier, names)),
     )
-    stream = CopyStream(ahead(blocks(part, version.pdf, provenance=provenance)))
+    stream = CopyStream(ahead(rows_of))
     cursor.copy_expert(copy.as_string(cursor), stream, COPY_BUFFER_BYTES)
     rows = cursor.rowcount
     cursor.execute(statement("catalogue/keep_part"), {**values, "digest": part.digest, "rows": rows})
@@ -211,14 +225,18 @@ def _swap(cursor: Cursor, version: Version, rows: int) -> None:
     table = f"{name}_v{version.version}"
     if _shape(cursor, name) not in ([], _shape(cursor, table)):
         _run(cursor, "catalogue/drop_view", view=view, cone=cone)
-    rest = [sql.Identifier(column) for column in ("provenance", *(("pdf",) if version.pdf else ()))]
-    _run(
-        cursor,
-        "catalogue/create_view",
-        view=view,
-        table=sql.Identifier(SCHEMA, table),
-        rest=sql.SQL(", ").join(rest),
-    )
+    if version.classes:
+        create_source_view(cursor, view, sql.Identifier(SCHEMA, table), version.classes)
+    else:
+        rest = [sql.Identifier(column) for column in ("provenance", *(("pdf",) if version.pdf else ()))]
+        _run(
+            cursor,
+            "catalogue/create_view",
+            view=view,
+            table=sql.Identifier(SCHEMA, table),
+            rest=sql.SQL(", ").join(rest),
+            **_named(version.names),
+        )
     _run(cursor, "catalogue/create_cone", view=view, cone=cone)
     _comment(cursor, view, version)
     _run(cursor, "catalogue/comment_view", view=view, meaning=_meaning(version, rows))
@@ -230,16 +248,48 @@ def _shape(cursor: Cursor, relation: str) -> list[tuple[str, str]]:
     return [(name, re.sub(r"\(.*", "", kind)) for name, kind, _ in cursor.fetchall()]
 
 
+def _stream(
+    part: CataloguePart, version: Version, provenance: str
+) -> tuple[list[str], Iterator[NDArray[np.void]]]:
+    """Return the names of the columns that are copied, and the rows of a part in blocks."""
+    if version.classes:
+        columns = columns_of_sources(part.sample, version.classes)
+        return [column.name for column in columns], source_blocks(
+            part, version.classes, provenance=provenance
+        )
+    columns = columns_of(part.sample, version.pdf)
+    names = [version.names.of(column.name) for column in columns]
+    return names, blocks(part, version.pdf, provenance=provenance)
+
+
 def _comment(cursor: Cursor, relation: sql.Identifier, version: Version) -> None:
-    _run(cursor, "catalogue/comments", relation=relation)
+    if version.classes:
+        comment_sources(cursor, relation, version.classes)
+        return
+    names = version.names
+    meanings = {
+        "label_meaning": sql.Literal(names.label_meaning),
+        "prediction_meaning": sql.Literal(names.prediction_meaning),
+        "error_meaning": sql.Literal(names.error_meaning),
+    }
+    _run(cursor, "catalogue/comments", relation=relation, **_named(names), **meanings)
     if pdf := version.pdf:
         meaning = (
-            f"PDF of z_phot in {pdf.bins} bins from {pdf.edges[0]:g} to {pdf.edges[-1]:g}, "
+            f"PDF of {names.prediction} in {pdf.bins} bins from {pdf.edges[0]:g} to {pdf.edges[-1]:g}, "
             f"little-endian {pdf.dtype}; "
             f"skymill.pdf_bins(pdf, {pdf.bins}) gives real[]; the edges are in skymill.catalogue_version.pdf "
-            "(ucd: stat.pdf;src.redshift.phot)"
+            f"(ucd: {names.density})"
         )
         _run(cursor, "catalogue/comment_pdf", relation=relation, meaning=sql.Literal(meaning))
+
+
+def _named(names: TargetNames) -> dict[str, sql.Composable]:
+    """Return the columns' names as statements have them."""
+    return {
+        "label": sql.Identifier(names.label),
+        "prediction": sql.Identifier(names.prediction),
+        "error": sql.Identifier(names.error),
+    }
 
 
 def _meaning(version: Version, rows: int) -> sql.Literal:

@@ -10,7 +10,8 @@ from psycopg2 import sql
 from psycopg2.extensions import connection as Connection
 
 from pipeline.stores.catalogue_rows import COLUMNS
-from pipeline.stores.catalogue_versions import SCHEMA, PdfSpec, Version
+from pipeline.stores.catalogue_sources import source_arrays
+from pipeline.stores.catalogue_versions import SCHEMA, Version
 from pipeline.stores.postgres import translate
 from schemas.statements import statement
 
@@ -47,15 +48,19 @@ def export_version(connection: Connection, version: Version, folder: Path) -> li
             names = [column.name for column in cursor.description or ()]
             columns = dict(zip(names, zip(*rows, strict=True), strict=True))
             paths.append(folder / f"{len(paths):05d}.parquet")
-            pq.write_table(_table(columns, version.pdf), paths[-1])
+            pq.write_table(_table(columns, version), paths[-1])
     return paths
 
 
-def _table(columns: dict[str, tuple[Any, ...]], pdf: PdfSpec | None) -> pa.Table:
+def _table(columns: dict[str, tuple[Any, ...]], version: Version) -> pa.Table:
+    pdf, types = version.pdf, {version.names.of(name): kind for name, kind in _TYPES.items()}
     arrays = {name: pa.array(columns[name]) for name in ("sample", "provenance")}
     arrays["id"] = pa.array(np.array([int(key) for key in columns["id"]], np.uint64))
-    for name in _TYPES.keys() - arrays.keys():
-        arrays[name] = pa.array(np.array(columns[name], _TYPES[name]))
+    if version.classes:
+        arrays |= source_arrays(columns, version.classes)
+        return pa.table({name: arrays[name] for name in columns})
+    for name in types.keys() - arrays.keys():
+        arrays[name] = pa.array(np.array(columns[name], types[name]))
     if pdf:
         bins = np.frombuffer(b"".join(columns["pdf"]), np.dtype(pdf.dtype).newbyteorder("<"))
         arrays["pdf"] = pa.FixedSizeListArray.from_arrays(pa.array(bins.astype(pdf.dtype)), pdf.bins)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from psycopg2.extensions import connection as Connection
 
+from pipeline.stores.catalogue_names import TargetNames, names_in
 from pipeline.stores.postgres import transaction
 from schemas.errors import DatabaseError
 from schemas.statements import statement
@@ -51,6 +52,16 @@ class Version:
     def table(self) -> str:
         """Name of its table."""
         return f"{SCHEMA}.{self.catalogue}_v{self.version}"
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes of a catalogue of sources in fields; none of one of objects."""
+        return tuple(self.provenance.get("classes", ()))
+
+    @property
+    def names(self) -> TargetNames:
+        """Names of the columns that depend on what was learnt."""
+        return names_in(self.provenance)
 
 
 @dataclass(frozen=True)

@@ -12,22 +12,42 @@ import secrets
 import shutil
 import warnings
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import zarr
-from zarr.codecs import Crc32cCodec
 
+from pipeline.stores.cube_arrays import (
+    create_array,
+    create_axes,
+    create_class_axis,
+    create_signal_axes,
+    feature_spec,
+)
+from pipeline.stores.cube_spec import CubeSpec
 from pipeline.stores.shards import write_shard
 from pipeline.stores.staging import disk_errors, make_folder, seal
-from schemas.arrays import DEC, DIGEST_BYTES, FEATURE_PREFIX, FETCHED, ID, IMAGE, PLANNED, RA, ArraySpec
-from schemas.config import RunFile
+from schemas.arrays import (
+    DEC,
+    DIGEST_BYTES,
+    FEATURE_PREFIX,
+    FETCHED,
+    ID,
+    IMAGE,
+    LEVEL,
+    PLANNED,
+    RA,
+    SIGMA,
+    TARGET,
+    fetched_arrays,
+)
 from schemas.digests import file_sha256
 from schemas.disk import sync
 from schemas.errors import StoreError
+from schemas.imaging import EMRI_STEP_S
 from schemas.records import Block, Product
 
 CUBE_SCHEMA = 1
@@ -35,56 +55,12 @@ COORDINATES = "id ra dec split"
 
 
 @dataclass(frozen=True)
-class CubeSpec:
-    """Geometry and origin of a cube; lengths in rows and pixels.
-
-    ``url`` is that of the run file, and ``sky`` that of the sandbox where ``url`` is "sandbox", else "".
-    """
-
-    sample: str
-    pixels: int
-    arcsec_per_pixel: float
-    bands: tuple[str, ...]
-    rows_per_block: int
-    rows_per_chunk: int
-    release: int
-    url: str
-    label: str
-    sky: str = ""
-
-    @classmethod
-    def of(cls, run: RunFile, sample: str) -> "CubeSpec":
-        """Take a sample's cube from the run file."""
-        images, cube = run.images, run.cube
-        return cls(
-            sample,
-            images.pixels,
-            images.arcsec_per_pixel,
-            images.bands,
-            cube.rows_per_block,
-            cube.rows_per_chunk,
-            run.source.release,
-            run.source.url.rstrip("/"),
-            run.target.column,
-            run.sandbox.sky if run.source.url == "sandbox" else "",
-        )
-
-    @property
-    def attributes(self) -> dict[str, Any]:
-        """What the cube says of itself."""
-        return asdict(self) | {"bands": list(self.bands)}
-
-    @property
-    def geometry(self) -> dict[str, Any]:
-        """What an existing cube must agree with: all but the label, which is written again."""
-        return {key: value for key, value in self.attributes.items() if key != "label"}
-
-
-@dataclass(frozen=True)
 class BlockRows:
     """What a worker needs of a block: ids, positions [deg], and what was fetched before.
 
-    ``image`` ``(row, y, x, band)``, ``digest`` ``(row, digest_byte)`` and ``status`` ``(row,)`` are uint8.
+    ``image`` ``(row, y, x, band)`` is uint8 or float32; ``digest`` ``(row, digest_byte)`` and ``status`` ``(row,)`` are
+    uint8. ``columns`` holds feature columns that were asked for. A cube whose pixels have classes has ``target``
+    ``(row, y, x, class)``, float32.
     """
 
     id: np.ndarray
@@ -93,6 +69,8 @@ class BlockRows:
     image: np.ndarray
     digest: np.ndarray
     status: np.ndarray
+    columns: Mapping[str, np.ndarray] = field(default_factory=dict)
+    target: np.ndarray | None = None
 
 
 def create_cube(path: Path, rows_parquet: Path, spec: CubeSpec) -> None:
@@ -144,17 +122,25 @@ def _renew(path: Path, fresh: Path) -> None:
             file.unlink()
 
 
-def objects_digest(rows_parquet: Path) -> str:
-    """Return the SHA-256 of ids and positions in the order of the rows: what a cube's pixels belong to."""
-    digest = hashlib.sha256()
-    for batch in pq.ParquetFile(rows_parquet).iter_batches(columns=[ID.name, RA.name, DEC.name]):
-        digest.update(np.rec.fromarrays([column.to_numpy() for column in batch.columns]).tobytes())
+def objects_digest(rows_parquet: Path, spec: CubeSpec) -> str:
+    """Return the SHA-256 of what a cube's pixels belong to: ids and positions in the order of the rows.
+
+    Pixels that are computed from other columns belong to these too; a column that the rows lack is left out.
+    """
+    digest, table = hashlib.sha256(), pq.ParquetFile(rows_parquet)
+    there = {name.lower(): name for name in table.schema_arrow.names}
+    made_from = [f"{FEATURE_PREFIX}{name}".lower() for name in spec.made_from]
+    more = [there[name] for name in made_from if name in there]
+    for batch in table.iter_batches(columns=[ID.name, RA.name, DEC.name, *more]):
+        digest.update(
+            np.rec.fromarrays([column.to_numpy(zero_copy_only=False) for column in batch.columns]).tobytes()
+        )
     return digest.hexdigest()
 
 
 def planned_files(path: Path) -> list[Path]:
     """Return the files of a cube that were there before the first download, in order."""
-    fetched = {path / array.name / "c" for array in FETCHED}
+    fetched = {path / array.name / "c" for array in (TARGET, *FETCHED)}
     return sorted(file for file in path.rglob("*") if file.is_file() and not fetched & set(file.parents))
 
 
@@ -172,9 +158,39 @@ def _fill(path: Path, rows_parquet: Path, spec: CubeSpec) -> None:
     features = [name for name in table.schema_arrow.names if name.startswith(FEATURE_PREFIX)]
     group = zarr.open_group(path, mode="w", zarr_format=3)
     group.attrs.update(_group_attributes(spec, rows, rows_parquet))
-    specs = [*PLANNED, *FETCHED, *(_feature_spec(name) for name in features)]
-    arrays = {array.name: _create_array(group, array, rows, spec) for array in specs}
-    _create_axes(group, spec)
+    sizes = {
+        "row": rows,
+        "y": spec.pixels,
+        "x": spec.pixels,
+        "sample": spec.pixels,
+        "band": len(spec.bands),
+        "class": len(spec.classes),
+        "digest_byte": DIGEST_BYTES,
+    }
+    geometry = {"rows_per_chunk": spec.rows_per_chunk, "rows_per_block": spec.rows_per_block}
+    arrays = {
+        array.name: create_array(group, array, tuple(sizes[name] for name in array.dims), **geometry)
+        for array in (
+            *PLANNED,
+            *fetched_arrays(spec.unit, target=bool(spec.classes)),
+            *map(feature_spec, features),
+        )
+    }
+    if spec.unit == SIGMA:
+        create_signal_axes(group, samples=spec.pixels, step_s=EMRI_STEP_S, bands=spec.bands)
+    else:
+        create_axes(
+            group,
+            pixels=spec.pixels,
+            step=spec.scale_step or spec.arcsec_per_pixel,
+            step_unit=spec.scale_column or "arcsec",
+            bands=spec.bands,
+            band_name="filter shown as red, green, blue"
+            if spec.unit == LEVEL
+            else "filter, or difference of two",
+        )
+    if spec.classes:
+        create_class_axis(group, spec.classes)
     columns = [array.name for array in PLANNED] + features
     start = 0
     for batch in table.iter_batches(batch_size=spec.rows_per_block, columns=columns):
@@ -194,55 +210,9 @@ def _group_attributes(spec: CubeSpec, rows: int, rows_parquet: Path) -> dict[str
         "title": f"skymill cutouts of the sample {spec.sample}",
         "skymill_cube": CUBE_SCHEMA,
         "rows": rows,
-        "objects": objects_digest(rows_parquet),
+        "objects": objects_digest(rows_parquet, spec),
         "coordinates": COORDINATES,
     }
-
-
-def _feature_spec(name: str) -> ArraySpec:
-    column = name.removeprefix(FEATURE_PREFIX)
-    return ArraySpec(name, "float64", ("row",), f"column {column} of the sample", fill_value=np.nan)
-
-
-def _create_array(group: zarr.Group, array: ArraySpec, rows: int, spec: CubeSpec) -> zarr.Array:
-    sizes = {"y": spec.pixels, "x": spec.pixels, "band": len(spec.bands), "digest_byte": DIGEST_BYTES}
-    rest = tuple(sizes[name] for name in array.dims[1:])
-    # Only pixels are read by chunk; a shard of a small array is one chunk.
-    chunk = spec.rows_per_chunk if array is IMAGE else spec.rows_per_block
-    attributes: dict[str, Any] = {"long_name": array.description, "description": array.description}
-    attributes |= {key: value for key, value in (("units", array.unit), ("ucd", array.ucd)) if value}
-    return group.create_array(
-        array.name,
-        shape=(rows, *rest),
-        dtype=array.dtype,
-        chunks=(chunk, *rest),
-        shards=(spec.rows_per_block, *rest),
-        compressors=[Crc32cCodec()],
-        filters=None,
-        fill_value=array.fill_value,
-        dimension_names=array.dims,
-        attributes=attributes,
-        config={"write_empty_chunks": True},
-    )
-
-
-def _create_axes(group: zarr.Group, spec: CubeSpec) -> None:
-    offset = (np.arange(spec.pixels) - (spec.pixels - 1) / 2) * spec.arcsec_per_pixel
-    band = np.array(spec.bands, dtype=np.dtypes.StringDType())
-    axes: list[tuple[str, Any, dict[str, Any]]] = [
-        ("y", -offset, {"units": "arcsec", "long_name": "offset to the north"}),
-        ("x", -offset, {"units": "arcsec", "long_name": "offset to the east"}),
-        ("band", band, {"long_name": "filter shown as red, green, blue"}),
-    ]
-    for name, values, attributes in axes:
-        group.create_array(
-            name,
-            data=values,
-            chunks=values.shape,
-            dimension_names=(name,),
-            attributes=attributes,
-            compressors=None,
-        )
 
 
 def _sync_tree(path: Path) -> None:
@@ -280,8 +250,8 @@ def check_cube(path: Path, spec: CubeSpec, rows_parquet: Path) -> None:
     StoreError
         Naming each difference.
     """
-    found = attributes(path)
-    expected = spec.geometry | {"objects": objects_digest(rows_parquet)}
+    found = {"unit": LEVEL, "images": ""} | attributes(path)  # which the first cubes do not say
+    expected = spec.geometry | {"objects": objects_digest(rows_parquet, spec)}
     differing = [
         f"{key}: expected {value!r}, found {found.get(key)!r}"
         for key, value in expected.items()
@@ -294,8 +264,10 @@ def check_cube(path: Path, spec: CubeSpec, rows_parquet: Path) -> None:
         )
 
 
-def read_block(path: Path, block: Block, *, fetched: bool = True) -> BlockRows:
+def read_block(path: Path, block: Block, *, fetched: bool = True, columns: tuple[str, ...] = ()) -> BlockRows:
     """Read a block; what was fetched of it starts blank without `fetched`, or if a shard of it is missing.
+
+    ``columns`` are feature columns to read too, by the sample's names in any case.
 
     Raises
     ------
@@ -306,22 +278,35 @@ def read_block(path: Path, block: Block, *, fetched: bool = True) -> BlockRows:
         group = zarr.open_group(path, mode="r")
         part = slice(block.start, block.stop)
         planned = [_array(group, array.name) for array in (ID, RA, DEC)]
-        arrays = [_array(group, array.name) for array in FETCHED]
+        arrays = [_array(group, name) for name in fetched_names(group)]
         if missing := [array.basename for array in planned if not _is_written(path / _shard(array, block))]:
             raise FileNotFoundError(f"no shard of {', '.join(missing)}")
         known = [np.asarray(array[part]) for array in planned]
         if fetched and all(_is_written(path / _shard(array, block)) for array in arrays):
-            held = {array.basename: np.asarray(array[part]) for array in arrays}
+            held: dict[str, Any] = {array.basename: np.asarray(array[part]) for array in arrays}
         else:
             held = {
                 array.basename: np.full((block.rows, *array.shape[1:]), array.fill_value, array.dtype)
                 for array in arrays
             }
-        return BlockRows(*known, **held)
+        row_id, ra, dec = known
+        return BlockRows(row_id, ra, dec, **held, columns=_columns(group, columns, part))
     except (OSError, ValueError, KeyError) as error:
         raise StoreError(
             f"block {block.key} of {path} cannot be read: {error}", "run `skymill verify --repair`"
         ) from error
+
+
+def _columns(group: zarr.Group, names: tuple[str, ...], part: slice) -> dict[str, np.ndarray]:
+    there = {key.lower(): key for key in group.array_keys()} if names else {}
+    spelt = {name: there.get(f"{FEATURE_PREFIX}{name}".lower()) for name in names}
+    nothing = np.full(part.stop - part.start, np.nan)  # a column without any number is no feature
+    return {name: np.asarray(_array(group, key)[part]) if key else nothing for name, key in spelt.items()}
+
+
+def fetched_names(group: zarr.Group) -> list[str]:
+    """Return the names of the arrays that are fetched, in the order in which a block's shards are placed."""
+    return [array.name for array in (TARGET, *FETCHED) if array is not TARGET or array.name in group]
 
 
 def _array(group: zarr.Group, name: str) -> Any:
@@ -344,7 +329,7 @@ def write_block(
 ) -> tuple[Product, ...]:
     """Write a block's shards into a staged copy of the cube, durably, and say where they belong.
 
-    The products come in the order of `schemas.arrays.FETCHED`, in which they must be placed.
+    The products come in the order of `fetched_names`, in which they must be placed.
 
     Parameters
     ----------
@@ -353,7 +338,7 @@ def write_block(
     block : Block
         The rows to write; must be a whole shard, or the last one.
     arrays : mapping
-        The arrays of `FETCHED` by name, each with ``block.rows`` rows.
+        The arrays of `fetched_names` by name, each with ``block.rows`` rows.
     folder : Path
         A staging folder of this worker's own.
 
@@ -372,7 +357,7 @@ def write_block(
     group = zarr.open_group(path, mode="r")
     staged = folder / path.name
     products = []
-    for name in (array.name for array in FETCHED):
+    for name in fetched_names(group):
         values, array = arrays[name], _array(group, name)
         shard = staged / _shard(array, block)
         with disk_errors(staged, values.nbytes):
@@ -383,14 +368,17 @@ def write_block(
                 rows=step,
                 chunk_rows=array.chunks[0],
                 fill_value=array.fill_value,
+                sparse=name == IMAGE.name and found["unit"] == SIGMA,
             )
         products.append(seal(shard, path / shard.relative_to(staged)))
     return tuple(products)
 
 
-def content_digest(status: np.ndarray, digest: np.ndarray, image: np.ndarray) -> str:
+def content_digest(
+    status: np.ndarray, digest: np.ndarray, image: np.ndarray, target: np.ndarray | None = None
+) -> str:
     """Return the SHA-256 of what a block holds, whatever files or attempts it came from."""
     content = hashlib.sha256()
-    for values in (status, digest, image):
+    for values in (status, digest, image, *(() if target is None else (target,))):
         content.update(np.ascontiguousarray(values).data)
     return content.hexdigest()

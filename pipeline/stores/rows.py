@@ -51,20 +51,23 @@ class RowsSpec:
     rows_per_block: int
     limit: int | None = None
     memory_gib: float = 1.0
+    calibration: float = 0.0
 
     @classmethod
     def of(cls, run: RunFile, sample: str, *, limit: int | None) -> "RowsSpec":
         """Take them from the run file; `limit` is that of `stages.pull.row_limit`."""
-        split = run.split
+        split, chosen = run.split, run.samples[sample]
+        train, validation = (0.0, 0.0) if chosen.holdout else (split.train, split.validation)
         return cls(
-            run.samples[sample].key,
+            chosen.key,
             run.target.column,
             run.seed,
-            split.train,
-            split.validation,
+            train,
+            validation,
             split.strata,
             run.cube.rows_per_block,
             limit,
+            calibration=0.0 if chosen.holdout else split.calibration,
         )
 
 
@@ -73,7 +76,7 @@ class RowsReport:
     """What was found while the rows were put in order.
 
     ``duplicates`` maps keys to how often they came; it holds the first 1,000, the count says how many there are.
-    ``splits`` counts rows by the name of their part.
+    ``splits`` counts rows by the name of their part, of which there may be no ``calibration``.
     """
 
     rows: int
@@ -271,6 +274,7 @@ def _split(database: duckdb.DuckDBPyConnection, spec: RowsSpec, labelled: int) -
         "seed": str(spec.seed),
         "train": spec.train,
         "known": spec.train + spec.validation,
+        "kept": spec.train + spec.validation + spec.calibration,
     }
     database.execute(statement("rows/split"), parameters)
 
@@ -289,7 +293,8 @@ def _write(database: duckdb.DuckDBPyConnection, path: Path, spec: RowsSpec) -> t
             for part in Part:
                 counts[part] += pc.sum(pc.equal(table["split"], int(part))).as_py()
     sync(path)
-    return {part.name.lower(): count for part, count in counts.items()}, file_sha256(path)
+    shown = {part: count for part, count in counts.items() if count or part is not Part.CALIBRATION}
+    return {part.name.lower(): count for part, count in shown.items()}, file_sha256(path)
 
 
 def _in_blocks(reader: pa.RecordBatchReader, rows: int) -> Iterator[pa.Table]:

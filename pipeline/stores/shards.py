@@ -13,10 +13,12 @@ import google_crc32c
 import numpy as np
 
 NO_CHUNK = 2**64 - 1
-"""Offset and length of a chunk that lies outside the array."""
+"""Offset and length of a chunk that lies outside the array, or was left out."""
 
 
-def write_shard(path: Path, values: np.ndarray, *, rows: int, chunk_rows: int, fill_value: Any) -> None:
+def write_shard(
+    path: Path, values: np.ndarray, *, rows: int, chunk_rows: int, fill_value: Any, sparse: bool = False
+) -> None:
     """Write one shard of an array that is cut along its first axis only.
 
     Parameters
@@ -31,6 +33,8 @@ def write_shard(path: Path, values: np.ndarray, *, rows: int, chunk_rows: int, f
         Rows of a chunk.
     fill_value : scalar
         What stands behind the last row, up to the end of its chunk.
+    sparse : bool
+        Leave chunks of nothing but the fill value out, as Zarr does by default.
     """
     index = np.full((rows // chunk_rows, 2), NO_CHUNK, "<u8")
     with path.open("wb") as file:
@@ -40,6 +44,8 @@ def write_shard(path: Path, values: np.ndarray, *, rows: int, chunk_rows: int, f
                 padded = np.full((chunk_rows, *values.shape[1:]), fill_value, values.dtype)
                 padded[: len(chunk)] = chunk
                 chunk = padded
+            if sparse and not np.any(chunk != fill_value):
+                continue
             offset = file.tell()
             _write_checked(file, np.ascontiguousarray(chunk, values.dtype.newbyteorder("<")))
             index[place] = offset, file.tell() - offset

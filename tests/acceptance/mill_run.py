@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +131,8 @@ class MillRun:
         done: int,
         going: bool = False,
         and_wait: bool = True,
+        words: Sequence[str] = (),
+        verb: str = "run",
     ) -> str:
         """Call `kill` once `done` units of `stage` are done (begun, if 0), and return what was printed.
 
@@ -142,8 +144,10 @@ class MillRun:
             Kill in the run that an earlier call has left going, in place of a new one.
         and_wait : bool
             Wait for the end of the run; else leave it going.
+        words, verb
+            Of the command that starts it.
         """
-        process = self._going if going and self._going else self.start()
+        process = self._going if going and self._going else self.start(*words, verb=verb)
         try:
             wait_for(lambda: self.units(stage, "done") >= done and self.under_way(stage), stage, process)
             kill(process)

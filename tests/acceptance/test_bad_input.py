@@ -145,7 +145,11 @@ def test_every_bad_galaxy_is_counted_and_named_and_the_good_ones_are_published(b
             3,
             ["3 faults", "'nope'", "'zz'", "'x'"],
         ),
-        (["name=text", "target.column=class"], 3, ["numbers in the column class, found string, as 'GALAXY'"]),
+        (
+            ["name=text", "target.column=class", "target.definition=regression"],
+            3,
+            ["numbers in the column class, found string, as 'GALAXY'"],
+        ),
         (["name=one", "samples.spectro.limit=1"], 3, ["found 1 and 0"]),
         (
             ["name=none", 'samples.spectro.sql="SELECT specObjID, ra, dec, z FROM SpecObj WHERE z > 9"'],

@@ -1,6 +1,6 @@
 """A small cube, written by Zarr alone: nothing of skymill has a hand in it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ BANDS = ["i", "r", "g"]
 def write_cube() -> Callable[..., str]:
     """Function that writes columns, an array each, as a cube; those that are not given have plain values."""
 
-    def write(path: Path, image: np.ndarray, **given: Any) -> str:
+    def write(path: Path, image: np.ndarray, attributes: Mapping[str, Any] = {}, **given: Any) -> str:
         rows = len(image)
         columns = {
             "image": image,
@@ -34,7 +34,8 @@ def write_cube() -> Callable[..., str]:
                 name, shape=data.shape, dtype=data.dtype, chunks=(16, *rest), shards=(64, *rest)
             )
             array[:] = data
-        group.attrs.update(rows=rows, rows_per_block=64, rows_per_chunk=16, arcsec_per_pixel=0.4, bands=BANDS)
+        plain = {"rows_per_block": 64, "rows_per_chunk": 16, "arcsec_per_pixel": 0.4, "bands": BANDS}
+        group.attrs.update({"rows": rows, **plain, **attributes})
         return str(path)
 
     return write

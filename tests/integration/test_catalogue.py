@@ -63,9 +63,12 @@ def part(path, key="spectro/00000", digest="d0"):
     return CataloguePart(key, path, key.split("/")[0], digest)
 
 
-def publish(connection, tmp_path, name="photoz", *, digest="x", parts=2, rows=50, pdf=None, seed=0):
+def publish(
+    connection, tmp_path, name="photoz", *, digest="x", parts=2, rows=50, pdf=None, seed=0, target=()
+):
+    provenance = {"seed": seed} | ({"run_file": {"target": dict(target)}} if target else {})
     version = catalogue.begin_version(
-        connection, name, digest=digest, run="r", provenance={"seed": seed}, pdf=pdf
+        connection, name, digest=digest, run="r", provenance=provenance, pdf=pdf
     )
     wanted = {}
     for i in range(parts):
@@ -132,6 +135,42 @@ def test_an_export_holds_every_value_of_the_version_in_files_of_bounded_size(
     if pdf:
         flat = table["pdf"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
         np.testing.assert_array_equal(flat.reshape(50, -1), truth["pdf"])
+
+
+VELOCITY = {"column": "velDisp", "definition": "regression"}
+SIGNAL = {"column": "signal", "definition": "detection"}
+
+
+@pytest.mark.parametrize(
+    ("target", "names"),
+    [
+        ({"column": "redshift", "definition": "wei2025"}, ["z_spec", "z_phot", "z_phot_err"]),
+        (VELOCITY, ["veldisp_label", "veldisp_predicted", "veldisp_error"]),
+        (SIGNAL, ["signal_label", "probability", "probability_error"]),
+    ],
+)
+def test_columns_are_called_by_what_was_learnt(connection, tmp_path, target, names):
+    truth = write_part(tmp_path / "again.parquet", 50)
+    version = publish(connection, tmp_path, parts=1, target=target)
+    details = show(connection, "photoz")
+    assert [name for name, _, _ in details.columns[5:8]] == names
+    assert all("(ucd: " in comment for _, _, comment in details.columns)
+    ((label, predicted, error),) = ask(
+        connection, "select count({}), count({}), count({}) from catalogue.photoz".format(*names)
+    )
+    assert (label, predicted, error) == (25, 50, 0)
+    table = pq.read_table(export_version(connection, version, tmp_path)[0]).sort_by([("id", "descending")])
+    np.testing.assert_array_equal(table[names[1]].to_numpy(), truth["z_phot"])
+    np.testing.assert_array_equal(table[names[0]].to_numpy(), truth["z_spec"])
+
+
+def test_a_view_goes_from_redshifts_to_another_target_and_back(connection, tmp_path):
+    publish(connection, tmp_path, digest="x")
+    publish(connection, tmp_path, digest="y", target=VELOCITY)
+    around = "select count(*) from catalogue.photoz_cone(0, 0, 180) where veldisp_predicted > 0"
+    assert ask(connection, around) == [(100,)]
+    catalogue.rollback(connection, "photoz")
+    assert ask(connection, around.replace("veldisp_predicted", "z_phot")) == [(100,)]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])

@@ -24,6 +24,7 @@ from schemas.errors import StoreError
 from schemas.records import Block, Receipt, blocks_of
 
 SPEC = CubeSpec("spectro", 16, 0.4, ("i", "r", "g"), 64, 16, 17, "http://sky", "z")
+FLUXES = replace(SPEC, bands=("g", "r", "g-r", "W1"), unit="nanomaggy", images="legacy-fits sandbox")
 ROWS = 100
 FIRST, SECOND = blocks_of("spectro", ROWS, rows_per_block=64)
 
@@ -42,6 +43,13 @@ def cube(tmp_path: Path) -> Path:
     pq.write_table(pa.table(table), tmp_path / "rows.parquet")
     create_cube(tmp_path / "spectro.zarr", tmp_path / "rows.parquet", SPEC)
     return tmp_path / "spectro.zarr"
+
+
+@pytest.fixture
+def flux_cube(cube: Path) -> Path:
+    """A cube of FITS images beside the other."""
+    create_cube(cube.parent / "fluxes.zarr", cube.parent / "rows.parquet", FLUXES)
+    return cube.parent / "fluxes.zarr"
 
 
 def arrays(rows: int, value: int = 0) -> dict[str, np.ndarray]:
@@ -76,6 +84,44 @@ def test_xarray_opens_a_cube_as_a_labelled_dataset_without_a_warning(cube):
         assert {"id", "ra", "dec", "split", "band", "x", "y"} <= set(dataset.coords)
         assert dataset.feature_zErr.dtype == np.float64
         assert dataset.attrs["arcsec_per_pixel"] == 0.4 and dataset.attrs["release"] == 17
+
+
+def test_a_cube_of_fluxes_says_its_unit_and_bands_and_is_nan_where_nothing_was_fetched(flux_cube):
+    random = np.random.default_rng(1)
+    fluxes = random.normal(0, 1, (64, 16, 16, 4)).astype(np.float32)
+    receipt = commit(flux_cube, FIRST, arrays(64, 1) | {"image": fluxes})
+    assert not verify(receipt.products) and content(flux_cube, FIRST) == receipt.digest
+    with xr.open_zarr(flux_cube) as dataset:
+        assert (dataset.image.dtype, dataset.image.dims) == (np.float32, ("row", "y", "x", "band"))
+        assert list(dataset.band.values) == ["g", "r", "g-r", "W1"]
+        assert dataset.attrs["unit"] == dataset.image.attrs["units"] == "nanomaggy"
+        assert dataset.attrs["images"] == "legacy-fits sandbox"
+        np.testing.assert_array_equal(dataset.image[:64], fluxes)
+        assert np.isnan(dataset.image[64:]).all()
+    assert np.isnan(read_block(flux_cube, SECOND).image).all()
+
+
+def test_a_cube_of_levels_is_no_cube_of_fluxes(cube, flux_cube):
+    with pytest.raises(
+        StoreError, match=r"unit: expected 'nanomaggy', found 'level'; images: expected 'legacy"
+    ):
+        check_cube(cube, replace(FLUXES, bands=SPEC.bands), cube.parent / "rows.parquet")
+    with pytest.raises(StoreError, match="images: expected 'legacy-fits http://elsewhere'"):
+        check_cube(
+            flux_cube, replace(FLUXES, images="legacy-fits http://elsewhere"), cube.parent / "rows.parquet"
+        )
+
+
+def test_a_cube_from_before_units_were_said_holds_levels(cube):
+    group = zarr.open_group(cube, mode="r+")
+    for name in ("unit", "images"):
+        del group.attrs[name]
+    check_cube(cube, SPEC, cube.parent / "rows.parquet")
+
+
+def test_a_block_can_be_read_with_columns_of_the_sample(cube):
+    rows = read_block(cube, SECOND, columns=("zerr",))
+    np.testing.assert_array_equal(rows.columns["zerr"], np.linspace(0, 1, ROWS)[64:])
 
 
 def test_a_block_of_fill_values_has_files_all_the_same(cube):
@@ -143,10 +189,19 @@ def test_a_cube_that_another_server_fills_is_refused_and_kept(cube, changed, wor
     assert read_block(cube, FIRST).status.all()
 
 
+DATA = {"schema": 1, "name": "a", "samples": {"s": {"sql": "SELECT specobjid, ra, dec FROM SpecObj"}}}
+
+
+def test_the_images_of_a_run_file_decide_unit_and_origin():
+    images = {"source": "legacy-fits", "bands": ["g", "W1"]}
+    chosen = {**DATA, "training": {"sample": "s"}, "images": images, "cube": {"dtype": "float32"}}
+    spec = CubeSpec.of(RunFile.model_validate(chosen), "s")
+    assert (spec.unit, spec.images, spec.bands) == ("nanomaggy", "legacy-fits sandbox", ("g", "W1"))
+
+
 def test_the_sky_counts_where_the_sandbox_shows_it():
-    data = {"schema": 1, "name": "a", "samples": {"s": {"sql": "SELECT specobjid, ra, dec FROM SpecObj"}}}
     run_files = [
-        RunFile.model_validate({**data, "training": {"sample": "s"}, "sandbox": {"sky": "/a"}, **source})
+        RunFile.model_validate({**DATA, "training": {"sample": "s"}, "sandbox": {"sky": "/a"}, **source})
         for source in ({}, {"source": {"url": "http://sky/"}})
     ]
     origins = [(spec.url, spec.sky) for spec in (CubeSpec.of(run_file, "s") for run_file in run_files)]

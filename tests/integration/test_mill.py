@@ -184,5 +184,5 @@ def test_a_search_of_which_no_trial_came_to_an_end_is_tried_again(mill: Mill):
     mill.ledger.accept(unit, mill.ledger.begin(unit), dataclasses.replace(RECEIPT, facts=facts))
     tried = {key: receipt for key, (_, receipt) in mill.ledger.receipts("search").items()}
     with pytest.raises(ModelError, match="none of 1 trials"):
-        train(mill, RECEIPT, {}, tried)
+        train(mill, RECEIPT, {}, tried, {})
     assert mill.ledger.todo([unit]) == [unit]

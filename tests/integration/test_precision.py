@@ -4,11 +4,11 @@ import keras
 import numpy as np
 import pytest
 
-from model.cubes import Geometry
+from model.geometry import Geometry
 from model.networks import build_network
 from model.presets import load_preset
 
-GEOMETRY = Geometry(64, ("i", "r", "g"), 0.4)
+GEOMETRY = Geometry((64, 64), ("i", "r", "g"), 0.4)
 DRAWS = np.arange(16, dtype=np.int32)
 
 
@@ -51,7 +51,7 @@ def test_half_precision_is_finite_and_close_in_training_and_inference(name, prec
 
 def test_sums_over_pixels_logarithms_and_heads_are_float32_in_any_precision():
     network = build_network(
-        load_preset("light"), Geometry(128, GEOMETRY.bands, 0.4), seed=1, precision="mixed_float16"
+        load_preset("light"), Geometry((128, 128), GEOMETRY.bands, 0.4), seed=1, precision="mixed_float16"
     )
     policies = {(type(layer).__name__, layer.compute_dtype) for layer in network.layers}
     exact = {"Halve", "InputMaps", "RadialProfile", "BatchNormalization"}

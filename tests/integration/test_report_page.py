@@ -18,7 +18,8 @@ import pyarrow.parquet as pq
 import pytest
 import zarr
 
-from model.metrics import crps, photoz_metrics
+from model.metrics import photoz_metrics
+from model.pdfs import crps
 from pipeline.report import cubes, predictions, work
 from pipeline.report.facts import FailureCount, ReportFacts, SampleFacts, Trial
 from pipeline.report.page import write_report

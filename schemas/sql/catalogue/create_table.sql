@@ -5,9 +5,9 @@ create table {table} (
     ra double precision not null,
     dec double precision not null,
     healpix bigint not null,
-    z_spec real not null,
-    z_phot real not null,
-    z_phot_err real not null,
+    {label} real not null,
+    {prediction} real not null,
+    {error} real not null,
     flags integer not null,
     split smallint not null,
     provenance text not null

@@ -1,8 +1,8 @@
 -- Show one version under the catalogue's name; what is not known is NULL here.
 create or replace view {view} as
 select sample, id, ra, dec, healpix,
-    nullif(z_spec, 'NaN') as z_spec,
-    nullif(z_phot, 'NaN') as z_phot,
-    nullif(z_phot_err, 'NaN') as z_phot_err,
+    nullif({label}, 'NaN') as {label},
+    nullif({prediction}, 'NaN') as {prediction},
+    nullif({error}, 'NaN') as {error},
     flags, split, {rest}
 from {table};

@@ -1,7 +1,7 @@
 -- Parts of the split: within each of `strata` quantiles of the label, rows are ranked by a hash of seed and id,
--- and the first shares of the ranks are train (0) and validation (1), the rest test (2). Repeats of one target go
--- where their first row goes: the picture a model has learnt must not be in the test.
--- Parameters: strata, seed, train share, train + validation share.
+-- and the first shares of the ranks are train (0), validation (1) and calibration (3), the rest test (2). Repeats of
+-- one target go where their first row goes: the picture a model has learnt must not be in the test.
+-- Parameters: strata, seed, train share, train + validation share, train + validation + calibration share.
 CREATE TEMP TABLE parts AS
 WITH labelled AS (
     SELECT id, ntile(CAST($strata AS BIGINT)) OVER (ORDER BY label, id) AS stratum
@@ -18,7 +18,12 @@ ranked AS (
 drawn AS (
     SELECT
         id,
-        CASE WHEN place <= round($train * size) THEN 0 WHEN place <= round($known * size) THEN 1 ELSE 2 END AS split
+        CASE
+            WHEN place <= round($train * size) THEN 0
+            WHEN place <= round($known * size) THEN 1
+            WHEN place <= round($kept * size) THEN 3
+            ELSE 2
+        END AS split
     FROM ranked
 )
 SELECT labelled.id, drawn.split

@@ -107,6 +107,11 @@ def test_every_epoch_of_every_network_and_trial_is_learnt_from():
     assert epochs_of(own) == 7 and epochs_of(preset) == load_preset("light")["training"]["epochs"]
 
 
+def test_the_networks_that_another_begins_with_are_learnt_too():
+    alone, whole = (forecast(model={"preset": name}) for name in ("csst-hybrid", "csst-hybrid-transfer"))
+    assert whole.images_to_learn == 3 * alone.images_to_learn > 0
+
+
 def test_predictions_of_an_ensemble_cost_as_many_passes_unless_they_were_measured_so():
     ensemble = {"training": {"epochs": 1, "ensemble": 3}}
     alone, three = step(forecast(), "infer").seconds, step(forecast(**ensemble), "infer").seconds

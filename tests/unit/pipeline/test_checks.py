@@ -1,9 +1,12 @@
 """What is wrong with a run is told before anything is asked of a server: all of it, and what to do."""
 
+from pathlib import Path
+
 import pytest
 
 from model import heads, losses, networks, optimizers
-from model.kinds import KINDS, LOSSES
+from model.intake import intake_of
+from model.kinds import KINDS, LOSSES, check_kinds
 from model.presets import load_preset, preset_names
 from pipeline import checks
 from pipeline.checks import check, check_labelled
@@ -36,9 +39,40 @@ def test_the_faults_of_all_samples_and_of_the_model_are_told_together():
     assert "samples.one" not in caught.value.message
 
 
-@pytest.mark.parametrize("preset", preset_names())
-def test_the_presets_that_are_shipped_pass(preset: str):
-    check(run_file(model={"preset": preset}, images={"pixels": load_preset(preset).minimum_pixels}))
+SOURCES = {"level": {}, "nanomaggy": {"source": "legacy-fits", "arcsec_per_pixel": 0.262}}
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_the_presets_that_are_shipped_pass(name: str):
+    preset = load_preset(name)
+    check_kinds(preset)
+    wanted = preset["input"]
+    if wanted["unit"] not in SOURCES or name == "pasquet":  # ugriz frames
+        return
+    images = {"pixels": wanted["pixels"] or max(8, preset.minimum_pixels), **SOURCES[wanted["unit"]]}
+    vector = intake_of(preset).vector
+    columns = ", ".join(["specobjid, ra, dec, z", *(vector.columns if vector else ())])
+    samples = {"spectro": {"sql": f"SELECT {columns} FROM SpecObj"}}
+    bands = {"bands": wanted["bands"]} if wanted["bands"] else {}
+    check(run_file(model={"preset": name}, images=images | bands, samples=samples))
+
+
+def test_columns_that_the_vector_needs_and_a_sample_does_not_select_are_named():
+    preset, images = load_preset("elg"), {"source": "legacy-fits", "pixels": 64, "arcsec_per_pixel": 0.262}
+    sample = {"sql": "SELECT specobjid, ra, dec, z, mag_g, ebv FROM SpecObj"}
+    with pytest.raises(ModelError, match=r"samples\.spectro has no column mag_r, mag_w2"):
+        check(
+            run_file(
+                model={"preset": "elg"},
+                images=images | {"bands": preset["input"]["bands"]},
+                samples={"spectro": sample},
+            )
+        )
+
+
+def test_images_in_another_order_of_bands_are_refused_before_anything_is_asked_of_a_server():
+    with pytest.raises(ModelError, match=r"bands: expected .* found"):
+        check(run_file(model={"preset": "spin"}, images={"pixels": 80, "bands": ["g", "r", "i"]}))
 
 
 @pytest.mark.parametrize(
@@ -47,9 +81,9 @@ def test_the_presets_that_are_shipped_pass(preset: str):
         ("light", {"head.kind": "gauss"}, "no head.kind 'gauss'"),
         ("light", {"optimizer.kind": "lion"}, "no optimizer.kind 'lion'"),
         ("light", {"optimizer.schedule": "steps"}, "no optimizer.schedule 'steps'"),
-        ("light", {"head.estimate": "mode"}, "no head.estimate 'mode'"),
+        ("light", {"head.estimate": "modal"}, "no head.estimate 'modal'"),
         ("light", {"input.maps": "color"}, "no input.maps 'color'"),
-        ("light", {"network.kind": "convolutional"}, "it has no network.stages"),
+        ("light", {"network.kind": "chains"}, "it has no network.branches"),
         ("light", {"loss.kind": "squared"}, "head 'bins' has no loss 'squared'"),
         ("menko", {"head.kind": "bins"}, "it has no head.z_min"),
     ],
@@ -63,19 +97,22 @@ def test_what_the_trainer_would_refuse_after_the_fetch_is_refused_at_once(
 
 
 def test_what_is_allowed_is_what_the_model_makes():
-    assert set(KINDS["network.kind"]) == set(networks._BODIES)
+    assert set(KINDS["network.kind"]) == {*networks._BODIES, "forest"}
     assert set(KINDS["optimizer.schedule"]) == set(optimizers._SCHEDULES)
     settings = {"weight_decay": 0.1, **load_preset("light")["optimizer"]}
     for kind in KINDS["optimizer.kind"]:
         assert optimizers.make_optimizer({**settings, "kind": kind})
-    head = {"z_min": 0.0, "z_max": 1.0, "bins": 4}
+    head = {"z_min": 0.0, "z_max": 1.0, "bins": 4, "floor": 1e-3, "slope": 0.01}
+    head |= {"classes": ["source", "sky"], "background": "sky"}
     for kind in KINDS["head.kind"]:
         for loss in LOSSES[kind]:
-            assert losses.make_loss({"kind": loss, "label_width": 0.1}, {**head, "kind": kind})
+            assert losses.make_loss(
+                {"kind": loss, "label_width": 0.1, "masses": [0.2, 0.8]}, {**head, "kind": kind}
+            )
     assert set(KINDS["loss.kind"]) == {loss for fits in LOSSES.values() for loss in fits}
     with pytest.raises(ModelError, match=", ".join(KINDS["head.kind"])):
         try:
-            heads.attach_head([], {"kind": "?"}, seeds=None)
+            heads.attach_head([], {"kind": "?"}, dense=None)
         except ModelError as error:
             raise ModelError(error.remedy) from None
 
@@ -182,3 +219,68 @@ def test_too_few_rows_for_the_batch_or_the_workers_are_told_before_the_fetch(
     with pytest.raises(PlanError, match=words) as caught:
         check_labelled(run_file(**changes), rows(100))
     assert caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("changes", "words", "remedy"),
+    [
+        ({"model": {"preset": "spin"}, "target": {"column": "lambda_r"}}, "is not said", '"regression"'),
+        ({"target": {"definition": "detection"}}, "head 'bins' answers with another number", "'regression'"),
+        (
+            {"model": {"overrides": {"head.kind": "binary", "loss.kind": "cross_entropy"}}},
+            "head 'binary' answers with the probability of yes",
+            '"detection"',
+        ),
+        ({"target": {"against": ["Z", "snr"]}}, "target.against names snr", "select them"),
+        ({"target": {"column": "v" * 60, "definition": "regression"}}, "longer than 63", "shorter name"),
+    ],
+)
+def test_what_is_learnt_and_how_it_is_measured_must_fit(changes: dict, words: str, remedy: str):
+    column = changes.get("target", {}).get("column", "z")
+    sample = {"spectro": {"sql": f"SELECT specobjid, ra, dec, z AS {column} FROM SpecObj"}}
+    images = {"pixels": 80} if "preset" in changes.get("model", {}) else {}
+    with pytest.raises(PlanError) as caught:
+        check(run_file(**changes, samples=sample, **({"images": images} if images else {})))
+    assert words in caught.value.message and remedy in caught.value.remedy
+
+
+def test_a_redshift_is_believed_where_the_run_file_says_so():
+    sample = {"spectro": {"sql": "SELECT specobjid, ra, dec, z AS truth FROM SpecObj"}}
+    check(run_file(samples=sample, target={"column": "truth", "definition": "skymill"}))
+
+
+def test_the_presets_that_a_network_begins_with_are_checked_as_they_will_be_trained():
+    columns = ", ".join(intake_of(load_preset("csst-mlp")).vector.columns)
+    samples = {"spectro": {"sql": f"SELECT specobjid, ra, dec, z, {columns} FROM SpecObj"}}
+    loose = {"input.bands": [], "input.pixels": 0, "input.unit": "", "input.arcsec_per_pixel": 0.0}
+    model = {"preset": "csst-hybrid-transfer", "overrides": loose}
+    check(run_file(samples=samples, model=model))
+    with pytest.raises(ModelError, match="'csst-hybrid-transfer' is for other images"):
+        check(run_file(samples=samples, model={"preset": "csst-hybrid-transfer"}))
+
+
+@pytest.mark.parametrize(
+    ("column", "words"),
+    [
+        ("reff", "samples.spectro: images.scale_column is 'reff', and the SELECT has specobjid, ra"),
+        ("Z", "images.scale_column: 'Z' is the key, the label or a position"),
+    ],
+)
+def test_the_column_that_the_scale_follows_must_be_a_plain_one_of_each_sample(column: str, words: str):
+    samples = {"spectro": {"sql": "SELECT specobjid, ra, dec, z, petroR50_r FROM SpecObj"}}
+    check(run_file(samples=samples, images={"scale_column": "PetroR50_r"}))
+    with pytest.raises(PlanError) as caught:
+        check(run_file(samples=samples, images={"scale_column": column}))
+    assert words in caught.value.message
+
+
+def test_a_scale_column_without_numbers_is_told_before_the_fetch():
+    check_labelled(run_file(images={"scale_column": "zErr"}), rows(100))
+    with pytest.raises(PlanError, match="'class' holds no numbers"):
+        check_labelled(run_file(images={"scale_column": "class"}), rows(100))
+
+
+def test_a_folder_of_stamps_that_is_not_there_is_told(tmp_path: Path):
+    check(run_file(sandbox={"stamps": str(tmp_path)}))
+    with pytest.raises(PlanError, match="expected a folder of HST stamps, found none at /nowhere"):
+        check(run_file(sandbox={"stamps": "/nowhere"}))

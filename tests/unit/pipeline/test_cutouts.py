@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from pipeline.sources.cutouts import DRAWN, CutoutSource, judge_body, judge_status
+from pipeline.sources.cutouts import DRAWN, CutoutSource, judge_body
+from pipeline.sources.verdicts import judge_status
 from schemas.flags import Status
 
 RANDOM = np.random.default_rng(3)

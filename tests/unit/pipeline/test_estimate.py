@@ -40,6 +40,17 @@ def test_what_is_fetched_and_predicted_needs_no_more_disk_and_no_request(tmp_pat
     assert (left.blocks, left.memory_gib) == (whole.blocks, whole.memory_gib)
 
 
+def test_fits_images_weigh_four_bytes_a_pixel_and_band_and_take_a_request_a_layer(tmp_path: Path):
+    images = {"source": "legacy-fits", "bands": ["g", "r", "g-r", "W1"]}
+    cube = {"rows_per_chunk": 50, "rows_per_block": 100, "dtype": "float32"}
+    needs = needs_of(run_file(tmp_path, images=images, cube=cube), planned(950, 1))
+    assert needs.disk_gib * GIB == pytest.approx(950 * (64 * 64 * 4 * 4 + BYTES_PER_PREDICTION))
+    assert needs.requests == 2 * 950 + 2
+    assert needs.hours == pytest.approx((2 * 950 / 20 + 2 * 1) / 3600)
+    jpegs = needs_of(run_file(tmp_path), planned(950, 1))
+    assert needs.memory_gib - jpegs.memory_gib == pytest.approx(3 * 100 * (64 * 64 * (16 - 3)) / GIB)
+
+
 def test_what_cannot_fit_is_refused(tmp_path: Path):
     chosen = run_file(tmp_path)
     needs = needs_of(chosen, planned(950, 1))

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from pipeline.report.intervals import interval_edges, subsets_of
 from pipeline.report.plots_redshift import Words
 from pipeline.report.plots_run import best_epoch
-from pipeline.report.quality import interval_edges
 from pipeline.report.sampling import Reservoir
 from pipeline.report.summary import stage_rows
 from schemas.ledger_rows import TimelinePoint
@@ -63,6 +63,32 @@ def test_intervals_hold_every_value_once(values: list[float]) -> None:
     assert (np.diff(edges) > 0).all()
     assert edges[0] <= array.min() and array.max() < edges[-1]
     assert np.histogram(array, edges)[0].sum() == len(values)
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("mass_solar", np.geomspace(1e5, 1e7, 500)),
+        ("petroMag_r", np.r_[np.linspace(14, 21, 499), -9999.0]),
+        ("class", np.repeat([0.0, 1.0, 2.0, np.nan], 125)),
+        ("snr", np.r_[np.full(400, 20.0), np.linspace(30, 100, 100)]),
+    ],
+)
+def test_every_object_is_in_one_subset_of_a_column_and_few_subsets_are_small(
+    name: str, values: "np.ndarray[tuple[int], np.dtype[np.float64]]"
+) -> None:
+    found = subsets_of(name, values)
+    assert (np.sum([one.inside for one in found], axis=0) == 1).all()
+    assert len({one.name for one in found}) == len(found) <= 16
+    assert sorted(int(one.inside.sum()) for one in found)[1] >= 25
+    assert not any(one.interval for one in found)
+
+
+@pytest.mark.parametrize("name", ["petroMag_r", "snr"])
+@pytest.mark.parametrize("values", [[], [np.nan, np.nan], [17.0], [17.0, 17.0], [14.2, 16.1, 15.8, np.inf]])
+def test_few_values_or_none_are_no_error(name: str, values: list[float]) -> None:
+    found = subsets_of(name, np.array(values))
+    assert sum(int(one.inside.sum()) for one in found) == len(values)
 
 
 def test_time_of_a_stage_leaves_out_the_gap_of_a_stopped_run() -> None:

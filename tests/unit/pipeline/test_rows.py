@@ -67,6 +67,17 @@ def test_every_stratum_has_its_shares_within_one_row(tmp_path, rows, train, shar
         assert abs((stratum <= 1).sum() - (spec.train + spec.validation) * len(stratum)) <= 1
 
 
+def test_a_calibration_part_is_taken_from_the_test_part_and_leaves_the_others_as_they_were(tmp_path):
+    plain, without = order(tmp_path, [sample(400)])
+    report, rows = order(tmp_path, [sample(400)], replace(SPEC, calibration=0.1))
+    assert "calibration" not in plain.splits
+    assert report.splits == {"train": 280, "validation": 60, "test": 20, "calibration": 40, "unlabelled": 0}
+    before, split = without["split"].to_numpy(), rows["split"].to_numpy()
+    assert (split[before < 2] == before[before < 2]).all()
+    for stratum in np.array_split(split[np.argsort(rows["label"].to_numpy(), kind="stable")], 10):
+        assert (stratum == 3).sum() == 4
+
+
 def test_a_row_without_a_label_is_kept_and_not_in_the_split(tmp_path):
     label = pa.array([None, float("nan"), float("inf"), 0.5])
     report, rows = order(tmp_path, [sample(4, z=label)])

@@ -59,3 +59,23 @@ def test_values_that_do_not_lie_in_order_are_written_in_order(tmp_path: Path, or
     values = np.asarray(np.arange(24).reshape(8, 3), np.uint8, order=order)[::-1]
     write_shard(tmp_path / "0", values, rows=8, chunk_rows=4, fill_value=0)
     assert (tmp_path / "0").read_bytes() == zarr_shard(np.ascontiguousarray(values), 8, 4, 0)
+
+
+def test_a_sparse_shard_leaves_chunks_of_fill_values_out_and_zarr_reads_it(tmp_path: Path):
+    values = np.zeros((7, 3), np.float32)
+    values[2] = 1, 0, np.nan
+    array = zarr.create_array(
+        tmp_path / "a",
+        shape=values.shape,
+        dtype=values.dtype,
+        chunks=(1, 3),
+        shards=(8, 3),
+        compressors=[Crc32cCodec()],
+        filters=None,
+        fill_value=0,
+    )
+    path = tmp_path / "a" / "c" / "0" / "0"
+    path.parent.mkdir(parents=True)
+    write_shard(path, values, rows=8, chunk_rows=1, fill_value=0, sparse=True)
+    assert path.stat().st_size == 3 * 4 + 4 + 8 * 16 + 4
+    np.testing.assert_array_equal(array[:], values)

@@ -5,15 +5,18 @@ from hypothesis import strategies as st
 
 from pipeline.provenance import of_rows
 from pipeline.units import (
+    calibrate_unit,
     ensemble_digest,
     fetch_units,
     infer_units,
     plan_unit,
+    report_unit,
     rows_unit,
     search_units,
     train_units,
 )
 from schemas.config import RunFile
+from schemas.digests import digest_of
 from schemas.records import Receipt, Unit, blocks_of
 
 DATA = {
@@ -44,6 +47,20 @@ def test_politeness_cluster_and_paths_are_no_inputs():
     for change in ({"politeness": {"connections": 2}}, {"cluster": {"workers": 9}}, {"output": "elsewhere"}):
         assert plan_unit(run_file(**change), "spectro").inputs == plain.inputs
     assert plan_unit(run_file(source={"release": 16}), "spectro").inputs != plain.inputs
+
+
+def test_scales_of_their_own_and_the_mock_survey_are_inputs_where_they_are_asked_for():
+    plain = run_file()
+    off = run_file(images={"asked_pixels": None, "scale_column": ""}, sandbox={"csst_galaxies": 6000})
+    rows = receipt("rows", 10)
+    assert fetch_units(off, "spectro", rows)[0].inputs == fetch_units(plain, "spectro", rows)[0].inputs
+    assert plan_unit(off, "spectro").inputs == plan_unit(plain, "spectro").inputs
+    for images in ({"asked_pixels": 128}, {"scale_column": "petroR50_r"}):
+        asked = run_file(images=images)
+        assert fetch_units(asked, "spectro", rows)[0].inputs != fetch_units(plain, "spectro", rows)[0].inputs
+        assert plan_unit(asked, "spectro").inputs == plan_unit(plain, "spectro").inputs
+    for sandbox in ({"csst_galaxies": 7}, {"stamps": "/stamps"}):
+        assert plan_unit(run_file(sandbox=sandbox), "spectro").inputs != plan_unit(plain, "spectro").inputs
 
 
 def test_another_geometry_seed_or_split_makes_another_cube():
@@ -161,6 +178,78 @@ def test_a_trial_depends_on_its_values_and_epochs_and_not_on_the_trials_after_it
         assert (other[0].inputs, other[0].arguments) != (plain.inputs, plain.arguments)
         assert other[0].inputs != plain.inputs
     assert tried("a", training={"epochs": 70, "ensemble": 4}) == [plain]
+
+
+EARLIER = {
+    "plan": "b9a97e766560796e18ff8378ded65123",
+    "rows": "0e63306fbe3f14cbd897d73315bf126f",
+    "fetch": "39432ad5bb14830768026dc74885f0df",
+    "train": "483755afa7b5aacd4762ffb87c1f78a1",
+    "infer": "de9f34e303c26dc3f3b54969c9f53f7d",
+    "report": "3466be9bd1fea4766b3c3d15378e5d01",
+    "provenance": "50ecea18a1b090760eb0bb81df336f47",
+}
+"""What version 0.1.0 made of the same run file."""
+
+
+def test_a_run_of_an_earlier_version_finds_its_units_again():
+    run, made = run_file(), {"model": Receipt(10, 0, 0.0, "m", facts={"code": "1", "packages": {}})}
+    rows = Receipt(10, 0, 0.0, "r", facts={"objects": "o"})
+    blocks = fetch_units(run, "spectro", rows)
+    fetched = {blocks[0].key: receipt("f")}
+    found = {
+        "plan": plan_unit(run, "spectro").inputs,
+        "rows": rows_unit(run, "spectro", {"spectro/0": receipt("x")}).inputs,
+        "fetch": blocks[0].inputs,
+        "train": train_units(run, rows, fetched, preset={"name": "p"})[0].inputs,
+        "infer": infer_units(run, blocks, {"spectro": rows}, fetched, trained=made)[0].inputs,
+        "report": report_unit(receipt("p"), trained=made).inputs,
+        "provenance": digest_of(of_rows(run, made)),
+    }
+    assert found == EARLIER
+
+
+def calibration(**changes: object) -> str:
+    made = {"trained": {"model": receipt("m")}, "fetched": {"spectro/00000": receipt("f")}, "kind": "pit"}
+    run = {"split": {"calibration": 0.1}, "recalibration": {"kind": "auto"}}
+    keywords = {key: changes.pop(key, value) for key, value in made.items()}
+    return calibrate_unit(run_file(**run | changes), receipt("r"), **keywords).inputs
+
+
+def test_a_recalibration_depends_on_networks_pixels_passes_and_kind_and_predictions_on_it():
+    found = [
+        calibration(),
+        calibration(kind="alpha"),
+        calibration(trained={"model": receipt("n")}),
+        calibration(fetched={"spectro/00000": receipt("g")}),
+        calibration(model={"passes": 3}),
+        calibration(recalibration={"kind": "auto", "rows": 50}),
+    ]
+    assert len(set(found)) == len(found)
+    assert calibration(fetched={"spectro/00000": receipt("f"), "other/00000": receipt("x")}) == found[0]
+    plain, mended, other = (
+        infer_units(
+            run_file(),
+            fetch_units(run_file(), "spectro", receipt("r")),
+            {"spectro": receipt("r")},
+            {"spectro/00000": receipt("f")},
+            trained={"model": receipt("m")},
+            calibrated=calibrated,
+        )[0].inputs
+        for calibrated in ({}, {"calibration": receipt("c")}, {"calibration": receipt("d")})
+    )
+    assert len({plain, mended, other}) == 3
+
+
+def test_a_calibration_part_makes_another_split_and_is_in_the_provenance():
+    parts = {"spectro/0": receipt("x")}
+    split = run_file(split={"calibration": 0.1})
+    assert rows_unit(split, "spectro", parts).inputs != rows_unit(run_file(), "spectro", parts).inputs
+    made = {"model": Receipt(1, 0, 0.0, "model", facts={"code": "1", "packages": {}})}
+    said = dict.fromkeys(("kind", "applied", "why", "fitted", "rows", "ks", "p"), 1)
+    told = of_rows(split, made, {"calibration": Receipt(9, 0, 0.0, "c", facts={**said, "coverage": []})})
+    assert told["calibration"] == {"digest": "c", **said}
+    assert of_rows(split, made)["run_file"]["split"]["calibration"] == 0.1
 
 
 def test_provenance_keeps_what_shapes_the_rows_and_drops_where_they_lie():

@@ -1,0 +1,50 @@
+"""What `make systems` runs, and how its pages are written."""
+
+import pytest
+
+from benchmarks import systems
+from benchmarks.table import ROOT
+from model.presets import preset_names
+from schemas.runfile import load_run_file
+
+PLAN = systems.plan()
+
+
+@pytest.mark.parametrize("name", PLAN)
+def test_every_system_has_run_files_that_load_presets_that_exist_and_a_page_with_marks(name):
+    for run, changes in PLAN[name]["set"].items():
+        words = systems.words_of(name, run, 1, changes)
+        run_file = load_run_file(ROOT / PLAN[name]["survey"], words=words)
+        assert run_file.model.preset in preset_names()
+        assert run_file.name == f"{run}-1"
+    page = (systems.PAGES / f"{name}.md").read_text(encoding="utf-8")
+    written = systems.with_results(page, "| a table |")
+    assert "<!-- results -->\n| a table |\n<!-- end of results -->" in written
+    assert systems.with_results(written, "| a table |") == written
+    assert "may not be compared" in page
+
+
+def test_a_page_without_marks_is_refused():
+    with pytest.raises(SystemExit, match="no marks"):
+        systems.with_results("# A page", "text")
+
+
+def test_numbers_of_several_seeds_are_told_with_their_deviation_and_each_with_its_n():
+    def one(value: float) -> dict[str, object]:
+        return {"definition": "skymill", "text": "", "n": 30, "sigma_nmad": value}
+
+    table = systems.table_of({"first": [one(0.02), one(0.04)], "second": [one(0.03)]})
+    assert "| `first` | 0.0300 ± 0.0141 | 30, 30 | 2 |" in table
+    assert "| `second` | 0.0300 | 30 | 1 |" in table
+
+
+def test_a_figure_of_the_report_stands_alone_with_its_colours(tmp_path, monkeypatch):
+    monkeypatch.setattr(systems, "PAGES", tmp_path)
+    report = tmp_path / "report.html"
+    report.write_text(
+        '<p><svg aria-hidden="true"><g id="nz-a"/></svg><svg viewBox="0"><g id="estimates-figure_1"/></svg></p>'
+    )
+    (path,) = systems.figures_of(report, "csst-mlp")
+    assert path.name == "csst-mlp-estimates.svg"
+    drawn = path.read_text()
+    assert "nz-a" not in drawn and "--ink:#101112" in drawn
