@@ -2,17 +2,18 @@
 SURVEY ?= surveys/default.toml
 SKY ?=
 PYTHON ?= python3
-EXTRAS ?= cpu,sandbox,embedded-db,hats,dev
+EXTRAS ?= cpu,sandbox,embedded-db,emri,forest,hats,qp,dev
 BIN := .venv/bin
 export SKY
 export PYTHONSAFEPATH := 1
 
-.PHONY: help setup run test lab unit unit-model unit-rest check format bench clean model pipeline cluster schemas tests docs benchmarks surveys
+.PHONY: help setup run test lab unit unit-model unit-rest check format bench systems clean model pipeline cluster schemas tests docs benchmarks surveys
 help:
 	@echo "make run [SURVEY=file.toml] [SKY=folder]   set up, then the main job"
 	@echo "make test     set up, then all tests        make unit    only the fast ones"
 	@echo "make check    format, lint, types, imports  make bench   the benchmark table (long)"
 	@echo "make lab      a shell on the login node of a small Slurm cluster on this machine (root on Debian)"
+	@echo "make systems [SYSTEM=name]                  run the published systems, write docs/systems (hours)"
 	@echo "make clean    remove what make made (not the runs)"
 
 setup: .venv/installed
@@ -53,6 +54,9 @@ format: setup
 bench: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS),bench]'
 	$(BIN)/python -m benchmarks.table $(if $(SKY),--sky $(SKY))
+
+systems: setup
+	$(BIN)/python -m benchmarks.systems $(SYSTEM)
 
 clean:
 	-$(BIN)/skymill db stop

@@ -16,8 +16,8 @@ import numpy as np
 
 from benchmarks.inference import bare_loop, rate
 from model.bundles import Bundle, load_bundle, write_bundle
-from model.cubes import Geometry
 from model.export import export_bundle
+from model.geometry import Geometry
 from model.presets import load_preset
 from model.runtimes import make_answer
 from model.threads import import_with_tensorflow
@@ -28,7 +28,7 @@ BATCHES = (8, 16, 32, 64, 128, 256)
 def make_bundle(folder: Path, preset_name: str, pixels: int) -> Bundle:
     """Write an untrained network with its export."""
     networks = import_with_tensorflow("model.networks", threads=1)
-    preset, geometry = load_preset(preset_name), Geometry(pixels, ("i", "r", "g"), 0.396)
+    preset, geometry = load_preset(preset_name), Geometry((pixels, pixels), ("i", "r", "g"), 0.396)
     weights = networks.build_network(preset, geometry, seed=1).get_weights()
     write_bundle(folder, weights, preset, geometry, {"target": "z", "metrics": {}, "history": [], "run": {}})
     export_bundle(folder)

@@ -80,7 +80,7 @@ def from_memory(machine: Any, images: np.ndarray, part: LabelledRows, batch: int
                 index=index,
                 size=len(chosen),
                 rows=part.rows[chosen],
-                images=images[chosen],
+                content=(images[chosen], np.empty((len(chosen), 0), np.float32)),
                 labels=part.labels[chosen],
                 weights=part.weights[chosen],
                 draws=chosen.astype(np.int32),

@@ -23,9 +23,8 @@ from benchmarks.feed import make_cube
 from model.bundles import load_bundle, write_bundle
 from model.cubes import Cube, open_cube
 from model.export import export_bundle
-from model.prediction import DEFAULT_BATCH
 from model.presets import load_preset
-from model.runtimes import Answer, engine_of, make_answer, restored
+from model.runtimes import Answer, best_batch, engine_of, make_answer, restored
 from model.threads import import_with_tensorflow
 from pipeline.stages.infer import infer_block
 from pipeline.stores.staging import Staging
@@ -73,7 +72,7 @@ def bare_loop(answer: Answer, images: np.ndarray, batch: int) -> int:
     draws = np.zeros((1, batch), np.int32)
     whole = len(images) // batch * batch
     for first in range(0, whole, batch):
-        answer(images[first : first + batch], draws)()
+        answer({"image": images[first : first + batch], "draw": draws})()
     return whole
 
 
@@ -107,16 +106,16 @@ def measure(cube: Cube, bundle: str, work: Path) -> None:
     """Print the table's rows."""
     loaded = load_bundle(bundle)
     engine, name = engine_of(loaded, "auto"), loaded.preset.name
-    answer = make_answer(loaded, engine="auto", batch=DEFAULT_BATCH, passes=0, threads=1)
+    answer = make_answer(loaded, engine="auto", batch=best_batch(loaded), passes=0, threads=1)
     images = cube.read("image", 0, min(cube.rows, 4 * cube.rows_per_block))
-    bare_loop(answer, images, DEFAULT_BATCH)
+    bare_loop(answer, images, best_batch(loaded))
     whole_blocks(cube, bundle, work)
     pairs = []
     for _ in range(REPEATS):
         for start in range(0, len(images), cube.rows_per_block):
             block = images[start : start + cube.rows_per_block]
             ours = rate(functools.partial(one_block, cube, bundle, work, start))
-            pairs.append((ours, rate(functools.partial(bare_loop, answer, block, DEFAULT_BATCH))))
+            pairs.append((ours, rate(functools.partial(bare_loop, answer, block, best_batch(loaded)))))
     ours, loop = (statistics.median(column) for column in zip(*pairs, strict=True))
     ratio = statistics.median(a / b for a, b in pairs)
     predicted, batch = keras_predict(bundle, images[: cube.rows_per_block])

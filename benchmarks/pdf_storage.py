@@ -18,8 +18,8 @@ import pyarrow.parquet as pq
 from model.bundles import load_bundle
 from model.cubes import labelled_rows, open_cube
 from model.estimates import bin_edges, estimate
-from model.metrics import cde_loss, crps
-from model.prediction import Predictor
+from model.pdfs import cde_loss, crps
+from model.predictor import Predictor
 from schemas.flags import Part
 
 Array = np.ndarray

@@ -18,7 +18,7 @@ import numpy as np
 
 from benchmarks.feed import PIXELS, draw
 from model.batches import Batch
-from model.cubes import Geometry
+from model.geometry import Geometry
 from model.presets import load_preset
 from model.threads import import_with_tensorflow
 from schemas.records import Place
@@ -50,7 +50,7 @@ def learn(name: str, place: Place, rows: int, size: int, threads: int) -> None:
     group = engine.join(place)
     engine.prepare(1)
     with group.scope():
-        geometry = Geometry(PIXELS, ("i", "r", "g"), 0.396)
+        geometry = Geometry((PIXELS, PIXELS), ("i", "r", "g"), 0.396)
         network = networks.build_network(preset, geometry, seed=1, synchronized=True)
         optimizer = optimizers.make_optimizer(preset["optimizer"])
     loss = losses.make_loss(preset["loss"], preset["head"])
@@ -61,7 +61,7 @@ def learn(name: str, place: Place, rows: int, size: int, threads: int) -> None:
         index=0,
         size=size,
         rows=numbers,
-        images=draw(rows, random),
+        content=(draw(rows, random), np.empty((rows, 0), "f4")),
         labels=random.uniform(0.01, 0.3, rows).astype("f4"),
         weights=np.ones(rows, "f4"),
         draws=numbers.astype("i4"),

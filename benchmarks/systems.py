@@ -1,0 +1,149 @@
+"""Run the published systems one after the other and write their tables and figures to docs/systems/.
+
+    python -m benchmarks.systems [NAME …]
+
+``systems.toml`` beside this file says what is run. Each run is the command ``skymill run``, so that one which was
+stopped goes on where it was, and a finished one costs nothing. Runs of one seed share a cube.
+"""
+
+import argparse
+import datetime
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.table import ROOT
+from model.definitions import PIXELS
+from pipeline.reporting import metrics_of_test_part
+from schemas.runfile import load_run_file
+
+PLAN = Path(__file__).with_name("systems.toml")
+PAGES = ROOT / "docs" / "systems"
+RUNS = "runs/systems"
+FIGURES = ("estimates", "relation", "roc", "pit", "lattice-magnitude", "lattice-size")
+COLOURS = (
+    "--ink:#101112;--muted:#6a6b6c;--line:#d0d1d2;--paper:#fdfdfc;--blue:#0072b3;--orange:#d55e01;"
+    "--green:#009e74;--sans:sans-serif"
+)
+"""The page's variables by day, which a figure needs where it stands alone."""
+HIDDEN = {"definition", "text", "n", "outlier_threshold"}
+
+
+def plan() -> dict[str, Any]:
+    """Return what is run, by system: its ``survey``, its ``seeds``, and what each run ``set``s."""
+    return tomllib.loads(PLAN.read_text(encoding="utf-8"))
+
+
+def words_of(system: str, run: str, seed: int, changes: Sequence[str]) -> list[str]:
+    """Return what a run changes of its survey file, as words of the command line."""
+    return [
+        f"name={run}-{seed}",
+        f"output={RUNS}",
+        f"cube.path={RUNS}/{system}-{seed}-cube",
+        f"seed={seed}",
+        *changes,
+    ]
+
+
+def measure(survey: str, words: Sequence[str]) -> tuple[Mapping[str, Any], Path]:
+    """Run to the end; return the metrics of the test part, and the run's folder."""
+    command = [str(Path(sys.executable).with_name("skymill")), "run", survey, *words]
+    print(f"$ skymill run {survey} {' '.join(words)}", flush=True)
+    if subprocess.run(command, cwd=ROOT).returncode:
+        raise SystemExit(f"{' '.join(words)} did not end")
+    run_file = load_run_file(ROOT / survey, words=words)
+    folder = ROOT / RUNS / run_file.name
+    if run_file.target.definition == PIXELS:
+        bundle = next((folder / "model").glob("*/metrics.json"))
+        return json.loads(bundle.read_text(encoding="utf-8"))["test"], folder
+    parts = sorted((folder / "predictions" / run_file.training.sample).glob("*.parquet"))
+    return metrics_of_test_part(run_file, parts), folder
+
+
+def table_of(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+    """Return the Markdown table: a row for each run, each number the mean over seeds and its deviation."""
+    first = next(iter(found.values()))[0]
+    names = [key for key, value in first.items() if key not in HIDDEN and isinstance(value, int | float)]
+    lines = [f"| preset | {' | '.join(names)} | N | seeds |", "| --- " * (len(names) + 3) + "|"]
+    for run, results in found.items():
+        columns = [_spread([float(result[name]) for result in results]) for name in names]
+        count = ", ".join(f"{result['n']:,}" for result in results)
+        lines.append(f"| `{run}` | {' | '.join(columns)} | {count} | {len(results)} |")
+    return "\n".join(lines)
+
+
+def _spread(values: Sequence[float]) -> str:
+    mean = f"{np.mean(values):.4f}"
+    return f"{mean} ± {np.std(values, ddof=1):.4f}" if len(values) > 1 else mean
+
+
+def figures_of(report: Path, stem: str) -> list[Path]:
+    """Write the figures of a report as files of their own, those of `FIGURES` that it has."""
+    page, written = report.read_text(encoding="utf-8"), []
+    for name in FIGURES:
+        for svg in re.findall(r"<svg\b.*?</svg>", page, re.DOTALL):
+            if f'id="{name}-' in svg:
+                path = PAGES / f"{stem}-{name}.svg"
+                path.write_text(svg.replace("<svg", f'<svg style="{COLOURS}"', 1) + "\n", encoding="utf-8")
+                written.append(path)
+                break
+    return written
+
+
+def with_results(page: str, text: str) -> str:
+    """Return the page with the text between its marks.
+
+    Raises
+    ------
+    SystemExit
+        If the page has no marks.
+    """
+    before, found, rest = page.partition("<!-- results -->")
+    _, end, after = rest.partition("<!-- end of results -->")
+    if not found or not end:
+        raise SystemExit("the page has no marks <!-- results --> and <!-- end of results -->")
+    return f"{before}{found}\n{text}\n{end}{after}"
+
+
+def write(system: str, planned: Mapping[str, Any]) -> None:
+    """Run a system and write its page."""
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    drawn: list[str] = []
+    for seed in planned["seeds"]:
+        for run, changes in planned["set"].items():
+            metrics, folder = measure(planned["survey"], words_of(system, run, seed, changes))
+            found.setdefault(run, []).append(metrics)
+            if seed == planned["seeds"][0]:
+                paths = figures_of(folder / "report.html", f"{system}-{run}")
+                drawn += [f"![{run}: {path.stem.rpartition('-')[2]}]({path.name})" for path in paths]
+    page = PAGES / f"{system}.md"
+    made = f"{datetime.date.today()}, {os.cpu_count()} cores: `make systems SYSTEM={system}`"
+    definition = f"By the definition `{next(iter(found.values()))[0]['definition']}`."
+    text = "\n\n".join([table_of(found), definition, *drawn, made])
+    page.write_text(with_results(page.read_text(encoding="utf-8"), text), encoding="utf-8")
+
+
+def main() -> None:
+    """Run those that are named, or all."""
+    systems = plan()
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(systems))
+    names = parser.parse_args().names or list(systems)
+    if unknown := sorted(set(names) - set(systems)):
+        parser.error(f"expected some of {', '.join(systems)}; found {', '.join(unknown)}")
+    for name in names:
+        write(name, systems[name])
+
+
+if __name__ == "__main__":
+    main()
