@@ -22,7 +22,7 @@ import numpy as np
 
 from benchmarks.table import ROOT
 from model.definitions import PIXELS
-from pipeline.reporting import metrics_of_test_part
+from pipeline.reporting import metrics_of_test_part, tested_samples
 from schemas.runfile import load_run_file
 
 PLAN = Path(__file__).with_name("systems.toml")
@@ -64,7 +64,8 @@ def measure(survey: str, words: Sequence[str]) -> tuple[Mapping[str, Any], Path]
     if run_file.target.definition == PIXELS:
         bundle = next((folder / "model").glob("*/metrics.json"))
         return json.loads(bundle.read_text(encoding="utf-8"))["test"], folder
-    parts = sorted((folder / "predictions" / run_file.training.sample).glob("*.parquet"))
+    folders = [folder / "predictions" / sample for sample in tested_samples(run_file)]
+    parts = [path for each in folders for path in sorted(each.glob("*.parquet"))]
     return metrics_of_test_part(run_file, parts), folder
 
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, TypeVar
 
 import numpy as np
@@ -42,7 +43,7 @@ class Cube:
             self.opened[name] = self.group[name]
         return self.opened[name]
 
-    @property
+    @cached_property
     def columns(self) -> list[str]:
         """The sample's other numeric columns."""
         prefix = arrays.FEATURE_PREFIX

@@ -1,6 +1,6 @@
 """A network with its optimizer and its compiled steps: what a trainer turns data into weights with."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from model.cubes import Cube
 from model.losses import make_loss
 from model.networks import build_network
 from model.optimizers import make_optimizer
+from model.order import batches_per_epoch
 from model.presets import Preset
 from model.remembering import Memory, cut, is_remembered
 from model.runtimes import restored
@@ -21,6 +22,9 @@ from model.state import Arrays, Layout, layout_of
 from model.threads import engine
 from model.transfer import take_over
 from schemas.records import Place
+
+_IN_STEP = 16
+"""Batches between two waits of the members for each other."""
 
 
 @dataclass
@@ -55,6 +59,22 @@ class Machine:
         """Give the variables the values of `values`, on every member."""
         for variable, value in zip(self.variables, values, strict=True):
             variable.assign(value)
+
+    def evaluated(
+        self, own: Iterator[Batch], *, rows: int, batch: int, alive: Callable[[], None]
+    ) -> Iterator[tuple[Batch, float, NDArray[Any]]]:
+        """Give a member's own batches of `rows` rows with what `evaluate` says of them; members wait for each other.
+
+        `alive` is called for each batch of the member that has most.
+        """
+        rounds = batches_per_epoch(batches_per_epoch(rows, self.group.size), batch)
+        for number in range(rounds):
+            one = next(own, None)
+            if number % _IN_STEP == _IN_STEP - 1:
+                self.group.sum(np.zeros(1))
+            alive()
+            if one is not None:
+                yield one, *self.evaluate(one)
 
 
 def assemble(

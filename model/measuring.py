@@ -13,14 +13,11 @@ from model.estimates import bin_edges, estimate
 from model.intake import intake_of
 from model.machine import Machine
 from model.material import Data
-from model.order import batches_per_epoch
 from model.pdfs import pdf_metrics, pdf_scores
 from model.pixel_measuring import PixelsMeasured, measure_pixels
 from model.presets import Preset
 from schemas.flags import Part
 
-_IN_STEP = 16
-"""Batches between two waits of the members for each other."""
 _SCORES = 3
 """Numbers of `pdf_scores`."""
 
@@ -59,26 +56,17 @@ def measure(
     if head["kind"] == "pixel":
         return measure_pixels(machine, data, part, preset, alive=alive)
     z, scores = np.zeros(len(rows.rows)), np.zeros((len(rows.rows), _SCORES))
-    total = np.zeros(1)
+    total, batch = np.zeros(1), preset["training"]["batch"]
     batches = ordered_batches(
         data.cube,
         rows,
-        batch=preset["training"]["batch"],
+        batch=batch,
         intake=intake_of(preset),
         rank=group.rank,
         members=group.size,
     )
-    longest = batches_per_epoch(len(rows.rows), group.size)
-    rounds = batches_per_epoch(longest, preset["training"]["batch"])
     with batches as own:
-        for number in range(rounds):
-            one = next(own, None)
-            if number % _IN_STEP == _IN_STEP - 1:
-                group.sum(np.zeros(1))
-            alive()
-            if one is None:
-                continue
-            loss, answer = machine.evaluate(one)
+        for one, loss, answer in machine.evaluated(own, rows=len(rows.rows), batch=batch, alive=alive):
             total += loss
             place = np.searchsorted(rows.rows, one.rows)
             found = estimate(answer, head)

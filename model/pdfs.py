@@ -65,7 +65,7 @@ def pit(pdf: Array, edges: Array, z_true: Array) -> Array:
     [0.75]
     """
     total = cumulative(pdf)
-    position = np.clip(np.searchsorted(edges, z_true, side="right") - 1, 0, pdf.shape[1] - 1)
+    position = bin_of(edges, z_true)
     share = np.clip((z_true - edges[position]) / np.diff(edges)[position], 0, 1)
     rows = np.arange(len(pdf))
     low, high = total[rows, position], total[rows, position + 1]

@@ -11,13 +11,10 @@ from model.batches import ordered_batches
 from model.intake import learning_intake_of
 from model.machine import Machine
 from model.material import Data
-from model.order import batches_per_epoch
 from model.pixel_metrics import PixelCounts
 from model.presets import Preset
 from schemas.flags import Part
 
-_IN_STEP = 16
-"""Batches between two waits of the members for each other."""
 _LEAST = 1e-7
 """Probabilities are kept this far from 0 and 1, where their logit is infinite."""
 TEXT = (
@@ -69,16 +66,8 @@ def measure_pixels(
     batches = ordered_batches(
         data.cube, rows, batch=batch, intake=intake, rank=group.rank, members=group.size
     )
-    longest = batches_per_epoch(len(rows.rows), group.size)
     with batches as own:
-        for number in range(batches_per_epoch(longest, batch)):
-            one = next(own, None)
-            if number % _IN_STEP == _IN_STEP - 1:
-                group.sum(np.zeros(1))
-            alive()
-            if one is None:
-                continue
-            loss, answer = machine.evaluate(one)
+        for one, loss, answer in machine.evaluated(own, rows=len(rows.rows), batch=batch, alive=alive):
             total += loss
             maps = np.clip(np.asarray(answer, np.float64).reshape(one.labels.shape), _LEAST, 1 - _LEAST)
             counts.add(one.labels, np.log(maps / (1 - maps)))

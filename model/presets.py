@@ -89,7 +89,8 @@ class Preset:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the preset as JSON-able values, the inverse of `preset_from_dict`, which knows those of `LATER`."""
-        unsaid = {key for key, value in _later().items() if flat(self.sections).get(key) == value}
+        said = flat(self.sections)
+        unsaid = {key for key, value in _later().items() if said.get(key) == value}
         sections = {
             name: {key: value for key, value in section.items() if f"{name}.{key}" not in unsaid}
             for name, section in self.sections.items()

@@ -20,7 +20,8 @@ from pipeline.mill import Mill
 from pipeline.recalibrating import check_calibration_rows, check_recalibration
 from pipeline.sources.sample_sql import SampleSql
 from pipeline.stores.catalogue_names import names_of
-from pipeline.training import chosen_preset, donors_of, trials_of, weight_column
+from pipeline.training import chosen_preset, donors_of, presets_of, trials_of, weight_column
+from pipeline.units import STAGES
 from schemas.arrays import FEATURE_PREFIX
 from schemas.config import RunFile
 from schemas.errors import ModelError, PlanError, SkymillError, SourceError, StoreError
@@ -133,9 +134,7 @@ def _check_sandbox(run_file: RunFile) -> None:
 
 def _check_fields(run_file: RunFile) -> None:
     """Refuse fields and labels of pixels that cannot be; what looks at them is loaded only for those that have any."""
-    try:
-        head = load_preset(run_file.model.preset, run_file.model.overrides)["head"]
-    except ModelError:  # told by `_check_model`
+    if (head := _head(run_file)) is None:
         return
     if run_file.fields or run_file.images.source in (MOSAIC, SCENES) or head["kind"] == "pixel":
         find("pipeline.fields.checking:check_fields")(run_file)
@@ -259,18 +258,7 @@ def check_products(mill: Mill) -> None:
     homes = [mill.folder, *(mill.run_file.cube_path(sample) for sample in mill.run_file.samples)]
     finals = [
         Path(product.final)
-        for stage in (
-            "pull",
-            "rows",
-            "fetch",
-            "pretrain",
-            "train",
-            "calibrate",
-            "infer",
-            "scene",
-            "classify",
-            "sources",
-        )
+        for stage in STAGES
         for _, receipt in mill.ledger.receipts(stage).values()
         for product in receipt.products
     ]
@@ -357,7 +345,4 @@ def _check_scales(run_file: RunFile, fixed: Mapping[str, Receipt]) -> None:
 def _largest_batch(run_file: RunFile) -> int:
     if run_file.training.batch:
         return run_file.training.batch
-    return max(
-        int(chosen_preset(run_file, overrides)["training"]["batch"])
-        for overrides in trials_of(run_file) or [{}]
-    )
+    return max(int(preset["training"]["batch"]) for preset in presets_of(run_file))

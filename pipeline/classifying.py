@@ -17,7 +17,7 @@ from pipeline.fields.layout import Finding, Layout
 from pipeline.mill import Mill
 from pipeline.stores.staging import Staging, clean
 from pipeline.training import bundles_of
-from pipeline.units import WORK, ensemble_digest
+from pipeline.units import WORK, predicted_by
 from schemas.config import RunFile
 from schemas.digests import digest_of
 from schemas.records import Receipt, Unit
@@ -155,8 +155,7 @@ class _Field:
         self._windows = Windows((height, width), run_file.images.pixels, maps.margin, maps.stride, maps.batch)
         content = scenes[name].digest if name in scenes else files_digest(run_file, name)
         self._made_from = {
-            "model": ensemble_digest(trained),
-            **run_file.model.model_dump(include={"passes", "engine"}),
+            **predicted_by(run_file, trained),
             "field": content,
             "bands": list(run_file.images.bands),
             "classes": list(classes_of(run_file)),

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from pipeline.training import chosen_preset, trials_of
+from pipeline.training import presets_of
 from schemas.arrays import LABEL
 from schemas.config import RunFile
 from schemas.errors import ModelError
@@ -23,7 +23,7 @@ def check_labels(run_file: RunFile, fixed: Receipt) -> None:
     ModelError
         Naming how many, and the first of them; or if yes or no is asked for and all answers are the same.
     """
-    kinds = {chosen_preset(run_file, trial)["head"]["kind"] for trial in trials_of(run_file) or [{}]}
+    kinds = {preset["head"]["kind"] for preset in presets_of(run_file)}
     paths = [Path(product.final) for product in fixed.products]
     if not kinds & set(WANTED) or not all(path.exists() for path in paths):
         return

@@ -8,7 +8,7 @@ from model.recalibration import KINDS
 from pipeline import units
 from pipeline.mill import Mill
 from pipeline.stores.staging import Staging
-from pipeline.training import bundles_of, chosen_preset, trials_of
+from pipeline.training import bundles_of, presets_of
 from schemas.config import RunFile
 from schemas.errors import ModelError, PlanError
 from schemas.records import Receipt, Unit
@@ -30,7 +30,7 @@ def check_recalibration(run_file: RunFile) -> None:
     if wanted.kind == "none":
         return
     try:
-        heads = [chosen_preset(run_file, overrides)["head"] for overrides in trials_of(run_file) or [{}]]
+        heads = [preset["head"] for preset in presets_of(run_file)]
     except ModelError:  # the preset, or the search, has a fault of its own, which is told
         return
     for head in heads:

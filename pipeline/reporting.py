@@ -53,14 +53,17 @@ def metrics_of_test_part(run_file: RunFile, parts: Iterable[Path]) -> dict[str, 
         return {}
 
 
-def _tested_parts(run_file: RunFile, predicted: Mapping[str, Receipt]) -> list[Path]:
-    """Return the parts that are measured: those of the training sample, or of all where signals are told from noise.
+def tested_samples(run_file: RunFile) -> list[str]:
+    """Return the samples that are measured: the training sample, or all where signals are told from noise.
 
     A threshold needs noise, and it does not matter which sample it is from.
     """
     pooled = kind_of(run_file.target.definition) == DETECTION
-    samples = run_file.samples if pooled else [run_file.training.sample]
-    return [path for sample in samples for path in parts_of(predicted, sample)]
+    return list(run_file.samples) if pooled else [run_file.training.sample]
+
+
+def _tested_parts(run_file: RunFile, predicted: Mapping[str, Receipt]) -> list[Path]:
+    return [path for sample in tested_samples(run_file) for path in parts_of(predicted, sample)]
 
 
 def gather(

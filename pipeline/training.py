@@ -56,6 +56,11 @@ def chosen_preset(run_file: RunFile, overrides: Mapping[str, Any] | None = None)
     return load_preset(run_file.model.preset, {**run_file.model.overrides, **(overrides or {})})
 
 
+def presets_of(run_file: RunFile) -> list[Preset]:
+    """Return the presets that the run trains with: that of each trial, or its own where there is no search."""
+    return [chosen_preset(run_file, overrides) for overrides in trials_of(run_file) or [{}]]
+
+
 def weight_column(run_file: RunFile, rows: Receipt) -> str:
     """Return the column that weighs the rows, spelt as the server spells it; empty where all weigh the same.
 

@@ -12,6 +12,8 @@ from schemas.digests import digest_of
 from schemas.imaging import JPEG, MOSAIC, SCENES
 from schemas.records import Receipt, Unit, blocks_of
 
+STAGES = ("pull", "rows", "fetch", "pretrain", "train", "calibrate", "infer", "scene", "classify", "sources")
+"""Stages whose units have products, in their order."""
 WORK = {
     "pull": "pipeline.stages.pull:pull_partition",
     "fetch": "pipeline.stages.fetch:fetch_block",
@@ -164,7 +166,7 @@ def calibrate_unit(
     """Return the unit that learns a recalibration of some kind, from the calibration part of the training sample."""
     sample = run_file.training.sample
     made_from = {
-        **_predicted_by(run_file, trained),
+        **predicted_by(run_file, trained),
         "rows": rows.digest,
         "blocks": _digests({k: receipt for k, receipt in fetched.items() if k.startswith(f"{sample}/")}),
         "kind": kind,
@@ -186,7 +188,7 @@ def infer_units(
 
     It depends on every member of the ensemble, and on the recalibration where there is one.
     """
-    model: dict[str, object] = _predicted_by(run_file, trained)
+    model: dict[str, object] = predicted_by(run_file, trained)
     if calibrated:
         model["calibration"] = _digests(calibrated)
     return [
@@ -258,7 +260,8 @@ def _weights(
     )
 
 
-def _predicted_by(run_file: RunFile, trained: Mapping[str, Receipt]) -> dict[str, object]:
+def predicted_by(run_file: RunFile, trained: Mapping[str, Receipt]) -> dict[str, object]:
+    """Return what decides the predictions of trained networks."""
     return {"model": ensemble_digest(trained), **run_file.model.model_dump(include={"passes", "engine"})}
 
 

@@ -6,9 +6,8 @@ from pathlib import Path
 from pipeline.mill import Mill
 from pipeline.stores.cube import planned_digest
 from pipeline.stores.staging import remove, verify
+from pipeline.units import STAGES
 from schemas.records import Receipt, Unit
-
-STAGES = ("pull", "rows", "fetch", "pretrain", "train", "calibrate", "infer", "scene", "classify", "sources")
 
 
 def damaged_units(mill: Mill) -> dict[Unit, list[Path]]:

@@ -4,8 +4,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from scipy.stats import norm
 
@@ -13,8 +11,8 @@ from model.definitions import DETECTION, kind_of
 from pipeline.report.facts import ReportFacts
 from pipeline.report.figure import BLUE, INK, canvas
 from pipeline.report.markup import Raw, count, decimal, figure, grid, section, sentence, table
+from pipeline.report.predictions import open_part
 from pipeline.stores.catalogue_names import names_of
-from schemas.errors import StoreError
 from schemas.flags import Part
 
 LEVELS = np.array([*(np.arange(1, 20) / 20), 0.68])
@@ -57,16 +55,13 @@ def errors(facts: ReportFacts) -> Raw:
 def _test_part(facts: ReportFacts) -> Iterator[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]]:
     """Yield truths, estimates and errors of the test galaxies whose predictions have an error and no PDF."""
     for path in (part for sample in facts.samples for part in sample.parts if part.exists()):
-        try:
-            with pq.ParquetFile(path) as file:
-                if "pdf" in file.schema_arrow.names:
-                    return
-                for batch in file.iter_batches(columns=_COLUMNS):
-                    columns = [batch.column(name).to_numpy(zero_copy_only=False) for name in _COLUMNS]
-                    known = np.isfinite(columns[:3]).all(0) & (columns[2] > 0) & (columns[3] == Part.TEST)
-                    yield tuple(values[known].astype(np.float64) for values in columns[:3])
-        except (OSError, pa.ArrowException) as error:
-            raise StoreError(f"{path} cannot be read: {error}", "run `skymill verify --repair`") from error
+        with open_part(path) as file:
+            if "pdf" in file.schema_arrow.names:
+                return
+            for batch in file.iter_batches(columns=_COLUMNS):
+                columns = [batch.column(name).to_numpy(zero_copy_only=False) for name in _COLUMNS]
+                known = np.isfinite(columns[:3]).all(0) & (columns[2] > 0) & (columns[3] == Part.TEST)
+                yield tuple(values[known].astype(np.float64) for values in columns[:3])
 
 
 def _curve(share: NDArray[Any]) -> str:

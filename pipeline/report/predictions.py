@@ -152,7 +152,7 @@ def calibrate(
 
 
 @contextmanager
-def _open(path: Path) -> Iterator[pq.ParquetFile]:
+def open_part(path: Path) -> Iterator[pq.ParquetFile]:
     """Open a part; one that is damaged, wherever that shows, is a StoreError."""
     try:
         with pq.ParquetFile(path) as file:
@@ -165,7 +165,7 @@ def _batches(parts: Sequence[Path]) -> Iterator[tuple[int, dict[str, NDArray[Any
     for number, path in enumerate(parts):
         if not path.exists():
             continue
-        with _open(path) as file:
+        with open_part(path) as file:
             for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=LIGHT):
                 yield number, {name: batch.column(name).to_numpy(zero_copy_only=False) for name in LIGHT}
 
@@ -183,7 +183,7 @@ def _count(tally: Tally, batch: dict[str, NDArray[Any]]) -> None:
 
 def _read_pdfs(path: Path, rows: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]] | None:
     """Return the PDFs of some rows of a part, ``(n, bins)``, and the edges of their bins."""
-    with _open(path) as file:
+    with open_part(path) as file:
         metadata = json.loads((file.schema_arrow.metadata or {}).get(b"skymill", b"{}"))
         if "pdf" not in file.schema_arrow.names or "pdf_edges" not in metadata:
             return None

@@ -7,6 +7,7 @@ itself; noise of the light, saturation and correlated noise are left out.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -65,7 +66,7 @@ class Survey:
     radius_arcsec: tuple[float, float]
     sources_per_arcmin2: float
 
-    @property
+    @cached_property
     def sigma(self) -> Floats:
         """The sky's noise in a pixel of each band, in the images' unit.
 
@@ -79,7 +80,7 @@ class Survey:
         """Return the flux of an AB magnitude, in the images' unit."""
         return 10 ** (0.4 * (self.zero_point_mag - magnitude))
 
-    @property
+    @cached_property
     def blurs(self) -> list[Blur]:
         """The PSF of each band."""
         return [Blur(fwhm) for fwhm in self.fwhm_arcsec]

@@ -71,8 +71,8 @@ def find_sources(
     group = zarr.open_group(maps, mode="r")
     votes, n = _read(group, finding.vote), _read(group, "n")
     flux = mosaic.band(finding.flux)
-    segmap = _segmap(votes, n, flux, finding)
     light = np.where(np.isfinite(flux), flux, 0)
+    segmap = _segmap(votes, n, light, finding)
     found = measure_sources(segmap, light, votes, classes=finding.classes, background=finding.background)
     found = add_sky(found, mosaic)
     with staging.opened() as folder, disk_errors(folder):
@@ -105,13 +105,13 @@ def _read(group: zarr.Group, name: str) -> NDArray[Any]:
         ) from error
 
 
-def _segmap(votes: NDArray[Any], n: NDArray[Any], flux: NDArray[Any], finding: Finding) -> Segmap:
+def _segmap(votes: NDArray[Any], n: NDArray[Any], light: NDArray[Any], finding: Finding) -> Segmap:
     background = votes[..., finding.classes.index(finding.background)]
     thresholds = {"sure_source": finding.sure_source, "sure_background": finding.sure_background}
     segmap = segment(background, n, **thresholds)
     return deblend(
         segmap,
-        np.where(np.isfinite(flux), flux, 0),
+        light,
         apart_pixels=finding.apart_pixels,
         most=finding.most_parts,
     )

@@ -22,6 +22,7 @@ from pipeline.stores.catalogue_sources import (
     comment_sources,
     create_source_table,
     create_source_view,
+    run_statement,
     source_blocks,
 )
 from pipeline.stores.catalogue_versions import SCHEMA, PdfSpec, Version, find_version, list_versions
@@ -69,9 +70,9 @@ def begin_version(
             if classes := provenance.get("classes"):
                 create_source_table(cursor, table["table"], classes)
             else:
-                _run(cursor, "catalogue/create_table", **table, **_named(names_in(provenance)))
+                run_statement(cursor, "catalogue/create_table", **table, **_named(names_in(provenance)))
             if pdf:
-                _run(cursor, "catalogue/add_pdf", **table)
+                run_statement(cursor, "catalogue/add_pdf", **table)
     return find_version(connection, name, int(found[0]))
 
 
@@ -139,9 +140,9 @@ def finish_version(connection: Connection, version: Version, *, parts: Mapping[s
         if _lock(cursor, version.catalogue).get(version.version) == "building":
             rows = _check(cursor, version, parts)
             table = _identifier(version.catalogue, f"_v{version.version}")
-            _run(cursor, "catalogue/index", table=table)
+            run_statement(cursor, "catalogue/index", table=table)
             _comment(cursor, table, version)
-            _run(cursor, "catalogue/comment_relation", table=table, meaning=_meaning(version, rows))
+            run_statement(cursor, "catalogue/comment_relation", table=table, meaning=_meaning(version, rows))
             _swap(cursor, version, rows)
     return find_version(connection, version.catalogue, version.version)
 
@@ -189,7 +190,7 @@ def drop(connection: Connection, name: str, version: int) -> None:
                 f"{target.table} is the current version of {name}",
                 "make another one current first: `skymill catalog rollback RUN.toml`",
             )
-        _run(cursor, "catalogue/drop_table", table=_identifier(name, f"_v{version}"))
+        run_statement(cursor, "catalogue/drop_table", table=_identifier(name, f"_v{version}"))
         cursor.execute(statement("catalogue/forget"), {"catalogue": name, "version": version})
 
 
@@ -205,7 +206,9 @@ def _check(cursor: Cursor, version: Version, parts: Mapping[str, str]) -> int:
             f"missing or different: {', '.join(wrong[:5])}",
             "run again to load what is missing; if that does not help, drop the version and run again",
         )
-    _run(cursor, "catalogue/count_rows", table=_identifier(version.catalogue, f"_v{version.version}"))
+    run_statement(
+        cursor, "catalogue/count_rows", table=_identifier(version.catalogue, f"_v{version.version}")
+    )
     counted, expected = int(one(cursor)[0]), sum(rows for _, rows in loaded.values())
     if counted != expected:
         raise DatabaseError(
@@ -224,12 +227,12 @@ def _swap(cursor: Cursor, version: Version, rows: int) -> None:
     view, cone = _identifier(name), _identifier(name, "_cone")
     table = f"{name}_v{version.version}"
     if _shape(cursor, name) not in ([], _shape(cursor, table)):
-        _run(cursor, "catalogue/drop_view", view=view, cone=cone)
+        run_statement(cursor, "catalogue/drop_view", view=view, cone=cone)
     if version.classes:
         create_source_view(cursor, view, sql.Identifier(SCHEMA, table), version.classes)
     else:
         rest = [sql.Identifier(column) for column in ("provenance", *(("pdf",) if version.pdf else ()))]
-        _run(
+        run_statement(
             cursor,
             "catalogue/create_view",
             view=view,
@@ -237,9 +240,9 @@ def _swap(cursor: Cursor, version: Version, rows: int) -> None:
             rest=sql.SQL(", ").join(rest),
             **_named(version.names),
         )
-    _run(cursor, "catalogue/create_cone", view=view, cone=cone)
+    run_statement(cursor, "catalogue/create_cone", view=view, cone=cone)
     _comment(cursor, view, version)
-    _run(cursor, "catalogue/comment_view", view=view, meaning=_meaning(version, rows))
+    run_statement(cursor, "catalogue/comment_view", view=view, meaning=_meaning(version, rows))
 
 
 def _shape(cursor: Cursor, relation: str) -> list[tuple[str, str]]:
@@ -272,7 +275,7 @@ def _comment(cursor: Cursor, relation: sql.Identifier, version: Version) -> None
         "prediction_meaning": sql.Literal(names.prediction_meaning),
         "error_meaning": sql.Literal(names.error_meaning),
     }
-    _run(cursor, "catalogue/comments", relation=relation, **_named(names), **meanings)
+    run_statement(cursor, "catalogue/comments", relation=relation, **_named(names), **meanings)
     if pdf := version.pdf:
         meaning = (
             f"PDF of {names.prediction} in {pdf.bins} bins from {pdf.edges[0]:g} to {pdf.edges[-1]:g}, "
@@ -280,7 +283,7 @@ def _comment(cursor: Cursor, relation: sql.Identifier, version: Version) -> None
             f"skymill.pdf_bins(pdf, {pdf.bins}) gives real[]; the edges are in skymill.catalogue_version.pdf "
             f"(ucd: {names.density})"
         )
-        _run(cursor, "catalogue/comment_pdf", relation=relation, meaning=sql.Literal(meaning))
+        run_statement(cursor, "catalogue/comment_pdf", relation=relation, meaning=sql.Literal(meaning))
 
 
 def _named(names: TargetNames) -> dict[str, sql.Composable]:
@@ -306,7 +309,3 @@ def _lock(cursor: Cursor, name: str) -> dict[int, str]:
 
 def _identifier(name: str, suffix: str = "") -> sql.Identifier:
     return sql.Identifier(SCHEMA, name + suffix)
-
-
-def _run(cursor: Cursor, name: str, **parts: sql.Composable) -> None:
-    cursor.execute(sql.SQL(statement(name)).format(**parts))

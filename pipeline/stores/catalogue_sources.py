@@ -113,7 +113,7 @@ def source_blocks(
 def create_source_table(cursor: Cursor, table: sql.Identifier, classes: Sequence[str]) -> None:
     """Create the empty table of a version."""
     names = sql.SQL("array[{}]").format(sql.SQL(", ").join(map(sql.Literal, classes)))
-    _run(
+    run_statement(
         cursor,
         "catalogue/create_sources",
         table=table,
@@ -126,7 +126,7 @@ def create_source_view(
     cursor: Cursor, view: sql.Identifier, table: sql.Identifier, classes: Sequence[str]
 ) -> None:
     """Show a version under the catalogue's name."""
-    _run(
+    run_statement(
         cursor,
         "catalogue/create_sources_view",
         view=view,
@@ -137,10 +137,10 @@ def create_source_view(
 
 def comment_sources(cursor: Cursor, relation: sql.Identifier, classes: Sequence[str]) -> None:
     """Say what every column of a table or view means."""
-    _run(cursor, "catalogue/comment_sources", relation=relation)
+    run_statement(cursor, "catalogue/comment_sources", relation=relation)
     for name in classes:
         meaning = f"share of {name} in the source's light, all but the background together 1 (ucd: stat.probability)"
-        _run(
+        run_statement(
             cursor,
             "catalogue/comment_share",
             relation=relation,
@@ -161,5 +161,6 @@ def _shares(name: str, classes: Sequence[str]) -> sql.Composable:
     return sql.SQL(", ").join(text.format(share=sql.Identifier(one)) for one in classes)
 
 
-def _run(cursor: Cursor, name: str, **parts: sql.Composable) -> None:
+def run_statement(cursor: Cursor, name: str, **parts: sql.Composable) -> None:
+    """Run a statement of `schemas/sql`, with its parts put in."""
     cursor.execute(sql.SQL(statement(name)).format(**parts))

@@ -368,7 +368,7 @@ def write_block(
                 rows=step,
                 chunk_rows=array.chunks[0],
                 fill_value=array.fill_value,
-                sparse=name == IMAGE.name and found["unit"] == SIGMA,
+                sparse=name == IMAGE.name and found.get("unit", LEVEL) == SIGMA,
             )
         products.append(seal(shard, path / shard.relative_to(staged)))
     return tuple(products)

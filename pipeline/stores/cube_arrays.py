@@ -87,11 +87,4 @@ def _create_axes(group: zarr.Group, axes: Mapping[str, tuple[Any, dict[str, Any]
 
 def create_class_axis(group: zarr.Group, classes: tuple[str, ...]) -> None:
     """Create the array that names the classes of pixels."""
-    group.create_array(
-        "class",
-        data=np.array(classes, dtype=np.dtypes.StringDType()),
-        chunks=(len(classes),),
-        dimension_names=("class",),
-        attributes={"long_name": "what a pixel belongs to"},
-        compressors=None,
-    )
+    _create_axes(group, {"class": (_texts(classes), {"long_name": "what a pixel belongs to"})})

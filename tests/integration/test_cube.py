@@ -117,6 +117,7 @@ def test_a_cube_from_before_units_were_said_holds_levels(cube):
     for name in ("unit", "images"):
         del group.attrs[name]
     check_cube(cube, SPEC, cube.parent / "rows.parquet")
+    assert commit(cube, FIRST, arrays(64, 7)).digest == content(cube, FIRST)
 
 
 def test_a_block_can_be_read_with_columns_of_the_sample(cube):
