@@ -153,7 +153,7 @@ def nothing_seen(images: Mapping[str, np.ndarray], body: bytes, request: int) ->
 def check_seen(plane: np.ndarray, band: str) -> None:
     """Refuse an image that shows no sky where one was asked for.
 
-    A pixel that no exposure saw is exactly 0 in the surveys' images, and noise never is.
+    A pixel that no exposure saw is exactly 0 in the surveys' coadded images, and noise never is.
 
     Parameters
     ----------
@@ -167,10 +167,7 @@ def check_seen(plane: np.ndarray, band: str) -> None:
     BadImageError
         If pixels are not finite, all are the same, or too few were seen, or the middle one was not.
     """
-    finite = np.abs(plane) < ABSURD
-    if not finite.all():
-        wrong = "no pixel is" if not finite.any() else f"{finite.size - finite.sum():,} pixels are not"
-        raise BadImageError(Status.BLANK, f"{band}: {wrong} finite")
+    _check_finite(plane, band)
     seen = plane != 0
     middle = seen[
         (len(plane) - 1) // 2 : len(plane) // 2 + 1, (plane.shape[1] - 1) // 2 : plane.shape[1] // 2 + 1
@@ -179,5 +176,30 @@ def check_seen(plane: np.ndarray, band: str) -> None:
         raise BadImageError(
             Status.OUTSIDE_FOOTPRINT, f"{band}: {seen.mean():.0%} of the image is covered by the survey"
         )
+    _check_varied(plane, band)
+
+
+def check_exposed(plane: np.ndarray, band: str) -> None:
+    """Refuse an image out of one exposure whose pixels ``(y, x)`` are not finite, or all the same.
+
+    What the exposure covers is known from its bounds. Its pixels are rounded: 0 is a value like others.
+
+    Raises
+    ------
+    BadImageError
+        If pixels are not finite, or all are the same.
+    """
+    _check_finite(plane, band)
+    _check_varied(plane, band)
+
+
+def _check_finite(plane: np.ndarray, band: str) -> None:
+    finite = np.abs(plane) < ABSURD
+    if not finite.all():
+        wrong = "no pixel is" if not finite.any() else f"{finite.size - finite.sum():,} pixels are not"
+        raise BadImageError(Status.BLANK, f"{band}: {wrong} finite")
+
+
+def _check_varied(plane: np.ndarray, band: str) -> None:
     if np.ptp(plane) == 0:
         raise BadImageError(Status.BLANK, f"{band}: every pixel is {plane.flat[0]:g}")

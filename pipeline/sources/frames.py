@@ -3,8 +3,11 @@
 A frame is a file of the Science Archive Server, ``sas/drNN/…/photoObj/frames/301/RUN/CAMCOL/frame-BAND-…fits.bz2``
 (SDSS's data model, "frame"): nanomaggies of the AB system in pixels of 0.396 arcsec, along the scan, with a WCS of the
 tangent plane. Each pixel of an image, north up, is the nearest one of the frame: nothing is interpolated, so a few
-pixels of the frame stand twice and a few not at all. A row is a request a band, and needs the columns ``run``,
-``camcol`` and ``field`` of its sample.
+pixels of the frame stand twice and a few not at all. A row needs the columns ``run``, ``camcol`` and ``field`` of its
+sample. The rows of a field are one request a band together.
+
+An image that hangs over a frame's edge is refused. Fields of a scan share 128 rows, but an object is of the field that
+has it 64 rows or more from that edge (SDSS's "resolve"), so a neighbouring field has less of it, not more.
 """
 
 import bz2
@@ -13,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.sources.fits_image import BadImageError, FitsImage, check_seen, nothing_seen, read_fits
+from pipeline.sources.fits_image import BadImageError, FitsImage, check_exposed, nothing_seen, read_fits
 from pipeline.sources.images import Asking, Body, Place, asking_of
 from pipeline.sources.stacking import stack
 from pipeline.sources.tangent import from_plane, to_plane
@@ -33,7 +36,7 @@ SCALE_TOLERANCE = 0.01
 
 @dataclass(frozen=True)
 class FrameSource(Asking):
-    """The Science Archive Server's frames; one request a band."""
+    """The Science Archive Server's frames; one request a field and band."""
 
     url: str
     release: int
@@ -55,8 +58,17 @@ class FrameSource(Asking):
 
     @property
     def backlog(self) -> int:
-        """Rows whose bodies may wait: those of five bands are 10 MB or more."""
+        """Fields whose bodies may wait: those of five bands are 10 MB or more."""
         return 4
+
+    @property
+    def most_put_back(self) -> int:
+        """Fields that may wait to be asked for again before others are begun."""
+        return 8
+
+    def field_of(self, place: Place) -> tuple[int, ...]:
+        """Return run, camera column and field: what is on one frame comes from one request."""
+        return tuple(int(place[name]) for name in FRAME_COLUMNS)
 
     def addresses(self, place: Place) -> tuple[str, ...]:
         """Return the URLs of the frames that a row's object is on, one a band.
@@ -67,7 +79,7 @@ class FrameSource(Asking):
         >>> FrameSource("http://sas", 17, 64, 0.396, ("u-g",)).addresses(place)[0]
         'http://sas/sas/dr17/eboss/photoObj/frames/301/94/3/frame-u-000094-3-0011.fits.bz2'
         """
-        run, camcol, field = (int(place[name]) for name in FRAME_COLUMNS)
+        run, camcol, field = self.field_of(place)
         home = next(home for first, home in HOMES.items() if self.release >= first)
         base = f"{self.url.rstrip('/')}/sas/dr{self.release}/{home}/photoObj/frames/{RERUN}/{run}/{camcol}"
         return tuple(
@@ -76,20 +88,45 @@ class FrameSource(Asking):
 
     def judge(self, place: Place, bodies: Sequence[Body]) -> Verdict:
         """Look at the frames of a row, and take its image out of each."""
-        images: dict[str, np.ndarray] = {}
+        return self.judge_all([place], bodies)[0]
+
+    def judge_all(self, places: Sequence[Place], bodies: Sequence[Body]) -> list[Verdict]:
+        """Look at the frames of a field, one after the other, and take the images of all places out of each."""
+        images: list[dict[str, np.ndarray]] = [{} for _ in places]
+        faults: dict[int, Verdict] = {}
         for number, (band, body) in enumerate(zip(filters_of(self.bands), bodies, strict=True)):
+            if not (left := [k for k in range(len(places)) if k not in faults]):
+                break
             try:
                 frame = read_fits(unpacked(body))
-                _check_cards(frame, band, place)
-                image = self._image(frame, band, place)
-                if verdict := nothing_seen({band: image}, body.content, number):
-                    return verdict
-                check_seen(image, band)
+                _check_cards(frame, band, places[0])
             except BadImageError as fault:
-                return Verdict(fault.status, fault.detail, request=number)
-            images[band] = image
-        pixels = stack(images, self.bands)
-        return Verdict(Status.OK, pixels=pixels, digest=digest_of(body.content for body in bodies))
+                faults |= dict.fromkeys(left, Verdict(fault.status, fault.detail, request=number))
+                break
+            for k in left:
+                found = self._look(frame, band, places[k], number, body)
+                if isinstance(found, Verdict):
+                    faults[k] = found
+                else:
+                    images[k][band] = found
+        digest = digest_of(body.content for body in bodies) if len(faults) < len(places) else b""
+        return [
+            faults.get(k) or Verdict(Status.OK, pixels=stack(images[k], self.bands), digest=digest)
+            for k in range(len(places))
+        ]
+
+    def _look(
+        self, frame: FitsImage, band: str, place: Place, number: int, body: Body
+    ) -> np.ndarray | Verdict:
+        """Return the image of a place, or what is wrong with it."""
+        try:
+            image = self._image(frame, band, place)
+            if verdict := nothing_seen({band: image}, body.content, number):
+                return verdict
+            check_exposed(image, band)
+        except BadImageError as fault:
+            return Verdict(fault.status, fault.detail, request=number)
+        return image
 
     def _image(self, frame: FitsImage, band: str, place: Place) -> np.ndarray:
         """Return the image ``(y, x)`` centred on a place, north up and east left."""

@@ -3,6 +3,7 @@
 A source says what to ask for a row, in one request or several, and what the answers to them are worth together.
 """
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
@@ -50,8 +51,14 @@ class ImageSource(Protocol):
     def refusal(self, place: Place) -> str:
         """Say why a place's image cannot be asked for; nothing if it can."""
 
+    def field_of(self, place: Place) -> tuple[int, ...]:
+        """Return what places have in common whose images come from the same answers; empty: each has its own."""
+
     def judge(self, place: Place, bodies: Sequence[Body]) -> Verdict:
         """Judge the bodies that came from `addresses`, in their order, together."""
+
+    def judge_all(self, places: Sequence[Place], bodies: Sequence[Body]) -> list[Verdict]:
+        """Judge the bodies for each place of one field, or for the one place that they are of."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,12 +101,25 @@ class Asking:
 
     @property
     def backlog(self) -> int:
-        """Rows whose bodies may wait to be judged: bounds memory, and keeps the judge busy."""
+        """Rows (or fields) whose bodies may wait to be judged: bounds memory, and keeps the judge busy."""
         return 128
+
+    @property
+    def most_put_back(self) -> int:
+        """Rows (or fields) that may wait to be asked for again before others are begun; they keep their bodies."""
+        return sys.maxsize
 
     def refusal(self, place: Place) -> str:
         """Say why a place's image cannot be asked for; nothing if it can."""
         return ""
+
+    def field_of(self, place: Place) -> tuple[int, ...]:
+        """Return what places have in common whose images come from the same answers."""
+        return ()
+
+    def judge_all(self: ImageSource, places: Sequence[Place], bodies: Sequence[Body]) -> list[Verdict]:
+        """Judge the bodies for each place."""
+        return [self.judge(place, bodies) for place in places]
 
 
 def asking_of(run: RunFile) -> dict[str, Any]:

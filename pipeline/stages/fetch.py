@@ -15,7 +15,7 @@ from cluster.politeness import Visit, reach
 from cluster.work import whoami
 from pipeline.sources.images import ImageSource
 from pipeline.stages.compute_rows import compute_rows
-from pipeline.stages.fetch_rows import Fetcher, Tally
+from pipeline.stages.fetch_rows import Fetcher, Tally, together
 from pipeline.stages.settle import place_of
 from pipeline.stores.cube import BlockRows, content_digest, read_block, write_block
 from pipeline.stores.staging import Staging
@@ -118,8 +118,9 @@ async def _fetch(
         return Tally()
     if source.is_local:
         return compute_rows(rows, asked, source)
-    async with Visit(reach(manners), wanted=min(MOST_CONNECTIONS, len(asked))) as visit:
-        return await Fetcher(rows, source, visit, strict=strict).run(asked)
+    jobs = together(rows, asked, source)
+    async with Visit(reach(manners), wanted=min(MOST_CONNECTIONS, len(jobs))) as visit:
+        return await Fetcher(rows, source, visit, strict=strict).run(jobs)
 
 
 def _failures(block: Block, rows: BlockRows, tally: Tally) -> tuple[ObjectFailure, ...]:

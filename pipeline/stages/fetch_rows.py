@@ -5,6 +5,7 @@ import heapq
 import random
 import time
 from collections import Counter, deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import aiohttp
@@ -27,6 +28,8 @@ ASKED_TWICE = (Status.WRONG_SIZE, Status.WRONG_HEADER)
 MOST_REFUSALS = 50
 HOPELESS_ROWS = 50
 """With this many rows failed and none had, it is the server, not the galaxies."""
+HOPELESS_OUTCOMES = 5
+"""So many answers at least must have failed then: one damaged file may be that of hundreds of galaxies."""
 
 
 @dataclass
@@ -44,12 +47,27 @@ class Tally:
 
 @dataclass(slots=True)
 class _Job:
-    row: int
+    rows: Sequence[int]
+    """A row, or those of a field, for which the same answers are."""
     tries: Counter[tuple[int, Status | None]] = field(default_factory=Counter)
     """How often each of its requests came to nothing; what must be said twice is counted by itself."""
     refusals: int = 0
     bodies: dict[int, Body] = field(default_factory=dict)
     """Answers that came already, by the number of their request."""
+    seen: Counter[bytes] = field(default_factory=Counter)
+    """How often each picture of nothing came, by its digest."""
+
+    def part(self, rows: Sequence[int]) -> "_Job":
+        """Return a job of some of its rows, with what was learnt so far."""
+        return _Job(rows, Counter(self.tries), self.refusals, dict(self.bodies), Counter(self.seen))
+
+
+def together(rows: BlockRows, asked: Sequence[int], source: ImageSource) -> list[list[int]]:
+    """Return the rows `asked`, those of one field in one list, in the order of their first ones."""
+    found: dict[int | tuple[int, ...], list[int]] = {}
+    for row in asked:
+        found.setdefault(source.field_of(place_of(rows, row)) or row, []).append(row)
+    return list(found.values())
 
 
 class Fetcher:
@@ -77,26 +95,26 @@ class Fetcher:
         self._later: list[tuple[float, int, _Job]] = []
         self._open = 0
         self._settled = 0
+        self._outcomes = 0
         self._useful = 0
         self._changed = asyncio.Event()
         self._waiting: list[tuple[_Job, list[Body]]] = []
         self._arrived = asyncio.Event()
         self._room = asyncio.Semaphore(self._asking.backlog)
-        self._seen: Counter[tuple[int, bytes]] = Counter()
         # Jitter only: it must differ between workers, and nothing that is stored depends on it.
         self._random = random.Random()
         self.tally = Tally()
 
-    async def run(self, asked: list[int]) -> Tally:
-        """Ask for the rows `asked` until each has its outcome.
+    async def run(self, asked: Sequence[Sequence[int]]) -> Tally:
+        """Ask for the rows `asked`, put together as by `together`, until each has its outcome.
 
         Raises
         ------
         SourceDown
             See `Visit.ticket`; also if the server answers row after row with errors only.
         """
-        self._fresh.extend(_Job(row) for row in asked)
-        self._open = len(asked)
+        self._fresh.extend(map(_Job, asked))
+        self._open = sum(map(len, asked))
         async with open_session(self._source.asking, self._visit.permits) as session:
             decoder = asyncio.create_task(self._decode())
             askers = [asyncio.create_task(self._ask(session, k)) for k in range(self._visit.permits)]
@@ -122,7 +140,9 @@ class Fetcher:
     def _next_job(self) -> _Job | None:
         if self._later and self._later[0][0] <= time.monotonic():
             return heapq.heappop(self._later)[2]
-        return self._fresh.popleft() if self._fresh else None
+        if not self._fresh or (not self._fresh[0].bodies and len(self._later) >= self._asking.most_put_back):
+            return None
+        return self._fresh.popleft()
 
     async def _wait_for_work(self) -> None:
         self._changed.clear()
@@ -140,7 +160,7 @@ class Fetcher:
             self._fresh.appendleft(job)
             self._changed.set()
             return
-        addresses = self._source.addresses(place_of(self._rows, job.row))
+        addresses = self._source.addresses(place_of(self._rows, job.rows[0]))
         number = next(k for k in range(len(addresses)) if k not in job.bodies)
         begun = time.monotonic()
         reply = await download(session, addresses[number], max_bytes=self._asking.max_bytes)
@@ -150,13 +170,13 @@ class Fetcher:
         if reply.answer is Answer.GOOD:
             self._visit.good(ticket)
         elif await self._visit.bad(ticket, reply.answer, reply.retry_after_s):
-            # The source is down, which says nothing about this galaxy.
+            # The source is down, which says nothing about these galaxies.
             self._put_back(job, self._asking.backoff_s)
             return
         if reply.fault is not None:
-            self._weigh(job, Verdict(reply.fault, reply.detail, request=number))
+            self._weigh(job, [Verdict(reply.fault, reply.detail, request=number)] * len(job.rows))
         elif (verdict := judge_status(reply.http_status, reply.body)) is not None:
-            self._weigh(job, replace(verdict, request=number))
+            self._weigh(job, [replace(verdict, request=number)] * len(job.rows))
         else:
             await self._take(job, number, reply, wanted=len(addresses))
 
@@ -167,7 +187,7 @@ class Fetcher:
             await self._visit.bad(ticket, Answer.UNREACHABLE)
 
     async def _take(self, job: _Job, number: int, reply: Reply, *, wanted: int) -> None:
-        """Keep a body; when all of a row have come, judge them together."""
+        """Keep a body; when all of a job have come, judge them together."""
         job.bodies[number] = Body(reply.body, reply.content_type)
         if len(job.bodies) < wanted:
             self._fresh.appendleft(job)  # what is begun is ended first: few bodies wait for others
@@ -176,9 +196,9 @@ class Fetcher:
         bodies = [job.bodies[k] for k in range(wanted)]
         if self._source.is_quick:
             begun = time.monotonic()
-            verdict = self._source.judge(place_of(self._rows, job.row), bodies)
+            verdicts = self._judge(job, bodies)
             self.tally.decode_s += time.monotonic() - begun
-            self._heed(job, verdict)
+            self._heed(job, verdicts)
         else:
             await self._room.acquire()
             self._waiting.append((job, bodies))
@@ -191,41 +211,52 @@ class Fetcher:
             self._arrived.clear()
             batch, self._waiting = self._waiting, []
             if batch:
-                verdicts, seconds = await asyncio.to_thread(self._judge_all, batch)
+                batch_verdicts, seconds = await asyncio.to_thread(self._judge_batch, batch)
                 self.tally.decode_s += seconds
-                for (job, _), verdict in zip(batch, verdicts, strict=True):
+                for (job, _), verdicts in zip(batch, batch_verdicts, strict=True):
                     self._room.release()
-                    self._heed(job, verdict)
+                    self._heed(job, verdicts)
 
-    def _judge_all(self, batch: list[tuple[_Job, list[Body]]]) -> tuple[list[Verdict], float]:
+    def _judge_batch(self, batch: list[tuple[_Job, list[Body]]]) -> tuple[list[list[Verdict]], float]:
         begun = time.monotonic()
-        verdicts = [self._source.judge(place_of(self._rows, job.row), bodies) for job, bodies in batch]
+        verdicts = [self._judge(job, bodies) for job, bodies in batch]
         return verdicts, time.monotonic() - begun
 
-    def _heed(self, job: _Job, verdict: Verdict) -> None:
-        """Weigh what the bodies of a row are worth, and forget those that are to be asked for again."""
-        if verdict.request is None:
-            job.bodies.clear()
-        else:
-            del job.bodies[verdict.request]
-        self._weigh(job, verdict)
+    def _judge(self, job: _Job, bodies: list[Body]) -> list[Verdict]:
+        return self._source.judge_all([place_of(self._rows, row) for row in job.rows], bodies)
 
-    def _weigh(self, job: _Job, verdict: Verdict) -> None:
-        """Settle a row, or ask again later."""
+    def _heed(self, job: _Job, verdicts: Sequence[Verdict]) -> None:
+        """Weigh what the bodies are worth for each row, and forget those that are to be asked for again.
+
+        Rows that have the same against the same answer stay together: it is asked for again once.
+        """
+        apart: dict[tuple[int | None, Status, Status | None], dict[int, Verdict]] = {}
+        for row, verdict in zip(job.rows, verdicts, strict=True):
+            apart.setdefault((verdict.request, verdict.status, verdict.if_same), {})[row] = verdict
+        for (request, *_), found in apart.items():
+            part = job if len(apart) == 1 else job.part(list(found))
+            if request is None:
+                part.bodies.clear()
+            else:
+                del part.bodies[request]
+            self._weigh(part, list(found.values()))
+
+    def _weigh(self, job: _Job, verdicts: Sequence[Verdict]) -> None:
+        """Settle rows of which the same is to be said, but for the words; or ask again later."""
+        verdict = verdicts[0]
         status = verdict.status
         if status is Status.OK:
-            self._settle(job, verdict)
+            self._settle(job, verdicts)
             return
         self.tally.faults[status.reason] += 1
         if verdict.if_same is not None:
-            self._seen[job.row, verdict.digest] += 1
-            if self._seen[job.row, verdict.digest] >= SAME_PICTURES:
-                self._settle(
-                    job, Verdict(verdict.if_same, f"{verdict.detail}, {SAME_PICTURES} times the same")
-                )
+            job.seen[verdict.digest] += 1
+            if job.seen[verdict.digest] >= SAME_PICTURES:
+                words = f"{verdict.detail}, {SAME_PICTURES} times the same"
+                self._settle(job, [Verdict(verdict.if_same, words)] * len(job.rows))
                 return
         if status is Status.THROTTLED:
-            # The desk pauses everybody; a refusal says little about this galaxy.
+            # The desk pauses everybody; a refusal says little about these galaxies.
             job.refusals += 1
             again = job.refusals <= MOST_REFUSALS
         else:
@@ -240,22 +271,25 @@ class Fetcher:
             fails = max(1, job.tries.total())
             self._put_back(job, backoff_s(fails, self._asking.backoff_s, self._random.random()))
         else:
-            self._settle(job, verdict)
+            self._settle(job, verdicts)
 
     def _put_back(self, job: _Job, delay_s: float) -> None:
-        heapq.heappush(self._later, (time.monotonic() + delay_s, job.row, job))
+        heapq.heappush(self._later, (time.monotonic() + delay_s, job.rows[0], job))
         self._changed.set()
 
-    def _settle(self, job: _Job, verdict: Verdict) -> None:
-        status = verdict.status
-        settle(self._rows, job.row, verdict, self.tally.details)
-        self._open -= 1
-        self._settled += 1
-        self._useful += not status.retryable
-        if self._strict and not self._useful and self._settled >= HOPELESS_ROWS:
+    def _settle(self, job: _Job, verdicts: Sequence[Verdict]) -> None:
+        for row, verdict in zip(job.rows, verdicts, strict=True):
+            settle(self._rows, row, verdict, self.tally.details)
+        last = verdicts[-1]
+        self._open -= len(job.rows)
+        self._settled += len(job.rows)
+        self._outcomes += 1
+        self._useful += not last.status.retryable
+        hopeless = self._settled >= HOPELESS_ROWS and self._outcomes >= HOPELESS_OUTCOMES
+        if self._strict and not self._useful and hopeless:
             raise SourceDown(
                 f"{self._source.url} answered {self._settled} cutouts with errors and none well; "
-                f"the last: {verdict.detail or status.reason}",
+                f"the last: {last.detail or last.status.reason}",
                 "see whether the server is in order, then run the same command again",
             )
         if not self._open:

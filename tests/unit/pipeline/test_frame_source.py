@@ -12,12 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.sources.choice import requests_per_row, source_of
+from pipeline.sources.fits_image import read_fits
 from pipeline.sources.frames import FrameSource
 from pipeline.sources.images import Body
 from pipeline.sources.tangent import from_plane, to_plane
 from pipeline.sources.verdicts import Verdict
-from schemas.config import Images, RunFile
+from schemas.config import RunFile
 from schemas.flags import Status
+from schemas.images import Images
 
 CENTRE = (10.0, 40.0)
 PLACE = {"ra": 10.002, "dec": 40.001, "run": 94.0, "camcol": 3.0, "field": 11.0}
@@ -127,6 +129,62 @@ def test_every_frame_that_can_not_be_used_has_a_status_and_a_reason(content, sta
         verdict = judge(content)
     assert (verdict.status, verdict.pixels) == (status, None)
     assert words in verdict.detail
+
+
+def test_zeros_are_pixels_like_others_of_a_frame_that_is_rounded():
+    rounded = np.where(np.abs(NOISE) < 0.04, 0, NOISE)
+    verdict = judge(bz2.compress(frame(rounded)))
+    assert verdict.status is Status.OK and (verdict.pixels == 0).mean() > 0.8
+    assert (verdict.pixels[7:9, 7:9] == 0).any()
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("tilt_deg", [0.0, 30.0])
+def test_an_image_is_whole_or_refused_by_the_frame_s_bounds(tilt_deg, axis):
+    content = frame(tilt_deg=tilt_deg)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        wcs = WCS(fits.open(io.BytesIO(content))[0].header)
+    (height, width), packed = NOISE.shape, bz2.compress(content)
+    half = (np.arange(PIXELS) - (PIXELS - 1) / 2) * STEP
+    found = []
+    for shift in range(5, 16):
+        x, y = (shift, 45) if axis else (60, shift)
+        ra, dec = map(float, wcs.pixel_to_world_values(x, y))
+        north, east = np.meshgrid(half, half)
+        at_x, at_y = wcs.world_to_pixel_values(ra + east / np.cos(np.radians(dec + north)), dec + north)
+        whole = bool(((at_x > -0.5) & (at_x < width - 0.5) & (at_y > -0.5) & (at_y < height - 0.5)).all())
+        verdict = judge(packed, PLACE | {"ra": ra, "dec": dec})
+        assert (verdict.status is Status.OK) == whole
+        assert whole or (
+            verdict.status is Status.OUTSIDE_FOOTPRINT and "beyond the frame's edge" in verdict.detail
+        )
+        found.append(whole)
+    assert found[0] is False and found[-1] is True
+
+
+def test_images_out_of_a_field_are_those_of_each_place_alone_and_a_frame_is_read_once(monkeypatch):
+    source = FrameSource("http://sas/", 17, PIXELS, 0.396, ("r", "g-r"))
+    other = np.random.default_rng(6).normal(0, 0.02, NOISE.shape).astype(np.float32)
+    bodies = [Body(bz2.compress(frame())), Body(bz2.compress(frame(other, FILTER="g")))]
+    places = [PLACE | {"dec": 40.0 + shift * STEP} for shift in (-60, -20, 0, 10, 25)]
+    alone = [source.judge(place, bodies) for place in places]
+    reads: list[int] = []
+    monkeypatch.setattr("pipeline.sources.frames.read_fits", lambda body: reads.append(1) or read_fits(body))
+    together = source.judge_all(places, bodies)
+    assert len(reads) == 2
+    for one, same in zip(alone, together, strict=True):
+        assert (one.status, one.detail, one.digest, one.request) == (
+            same.status,
+            same.detail,
+            same.digest,
+            same.request,
+        )
+        np.testing.assert_array_equal(one.pixels, same.pixels)
+    assert [verdict.status for verdict in together] == [Status.OUTSIDE_FOOTPRINT] + [Status.OK] * 4
+    torn = source.judge_all(places, [bodies[0], Body(bodies[1].content[:900])])
+    assert [verdict.status for verdict in torn] == [Status.OUTSIDE_FOOTPRINT] + [Status.TRUNCATED] * 4
+    assert {verdict.request for verdict in torn[1:]} == {1}
 
 
 def test_an_object_that_is_not_on_the_frame_at_all_is_outside():

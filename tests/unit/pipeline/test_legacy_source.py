@@ -13,8 +13,9 @@ from pipeline.sources.choice import requests_per_row, source_of
 from pipeline.sources.images import Body
 from pipeline.sources.legacy import LegacySource, layers_of
 from pipeline.sources.verdicts import Verdict, digest_of
-from schemas.config import Images, RunFile
+from schemas.config import RunFile
 from schemas.flags import Status
+from schemas.images import Images
 
 PIXELS, SCALE = 16, 0.262
 PLACE = {"ra": 359.99999, "dec": 33.0}
