@@ -31,7 +31,7 @@ _ROWS_PER_SLICE = 512
 
 @dataclass(frozen=True)
 class Batch:
-    """One member's share of a global batch; it may be empty.
+    """One member's share of a global batch.
 
     ``index`` is the number of the global batch in its epoch, from 0, and ``size`` counts its rows, those of all
     members. Of the n rows of the share: cube ``rows``, ``content`` (see `model.intake`), ``labels``, ``weights`` and
@@ -95,6 +95,7 @@ def training_epochs(
     intake: Intake = IMAGES,
     rank: int = 0,
     members: int = 1,
+    pieces: int = 1,
     skip: int = 0,
 ) -> Iterator[Iterator[Iterator[Batch]]]:
     """Give one member's batches of `part` for each of `epochs`, shuffled; each row comes exactly once an epoch.
@@ -118,6 +119,8 @@ def training_epochs(
         What is read of a row.
     rank, members : int
         Which share of each global batch is given, of how many. The global batches are the same for any.
+    pieces : int
+        In how many pieces a batch is learnt from; a share's rows come piece after piece (`model.order.pieces_of`).
     skip : int
         Global batches at the start of the first of `epochs` that are neither read nor given.
     """
@@ -128,7 +131,7 @@ def training_epochs(
             part.rows, batch=batch, rows_per_block=size, seed=seed, epoch=epoch, skip=left_out
         )
         for index, rows in whole:
-            own = rows[share(rows, rows_per_block=size, rank=rank, members=members)]
+            own = rows[share(rows, rows_per_block=size, rank=rank, members=members, pieces=pieces)]
             yield _Share(index, len(rows), np.searchsorted(part.rows, own))
 
     plans = (plan(epoch, 0 if number else skip) for number, epoch in enumerate(epochs))

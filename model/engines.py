@@ -22,6 +22,7 @@ from model.heads import summarise
 from model.jobs import peer_lost
 from model.losses import Loss
 from model.networks import input_names, label_shape
+from model.order import slices_of
 from schemas.errors import PeerLost, WorkerError
 from schemas.records import Place
 
@@ -56,10 +57,6 @@ class Group:
         """Make the network and the optimizer in here: their variables begin with rank 0's values."""
         with peer_errors(self), self._strategy.scope():
             yield
-
-    def places(self, size: int) -> NDArray[np.int64]:
-        """Return the places in a global batch of `size` rows that the own share takes."""
-        return np.array_split(np.arange(size), self.size)[self.rank]
 
     def run(self, function: Callable[..., Any], *tensors: Any) -> Any:
         """Call `function` as a member: in it `total` adds up over all of them. Belongs into a ``tf.function``."""
@@ -190,8 +187,7 @@ def training_step(
     group : Group
         Whose members all call the step with their share of the same global batch.
     accumulate : int
-        In how many pieces a batch is computed, one after the other, to need less memory. Rows go to the pieces in
-        turn, by their place in the global batch, so that a piece is the same for any number of members.
+        In how many pieces a batch is computed, one after the other, to need less memory (`model.order.pieces_of`).
 
     Returns
     -------
@@ -233,19 +229,22 @@ def training_step(
     compiled, piece, last = _compiled(whole, signature), _compiled(part, signature), _compiled(conclude)
     add = _compiled(lambda one, other: [a + b for a, b in zip(one, other, strict=True)])
 
+    def scale(size: int, among: int) -> Any:
+        """What the losses of a piece of `among` rows are divided by: each row counts once a member that has it."""
+        return tf.constant(size if among >= group.size else size * group.size, tf.float32)
+
     def step(batch: Batch) -> tuple[float, NDArray[np.bool_]]:
         columns = (*batch.inputs(names), batch.labels, batch.weights)
-        pieces = min(accumulate, batch.size)  # each has a row on some member
-        scale = tf.constant(batch.size, tf.float32), tf.constant(1 / (group.size * pieces), tf.float32)
+        pieces = slices_of(batch.size, pieces=accumulate, rank=group.rank, members=group.size)
+        share = tf.constant(1 / (group.size * len(pieces)), tf.float32)
         with peer_errors(group):
-            if pieces == 1:
-                data_loss, bad = compiled(*map(tf.constant, columns), *scale)
+            if len(pieces) == 1:
+                data_loss, bad = compiled(*map(tf.constant, columns), scale(batch.size, batch.size), share)
                 return float(data_loss), bad.numpy()
             own, bad = None, np.zeros(len(batch.rows), bool)
-            turn = group.places(batch.size) % pieces
-            for number in range(pieces):
-                rows = np.flatnonzero(turn == number)
-                one, found = piece(*(tf.constant(column[rows]) for column in columns), *scale)
+            for rows, among in pieces:
+                given = (tf.constant(column[rows]) for column in columns)
+                one, found = piece(*given, scale(batch.size, among), share)
                 own = one if own is None else add(own, one)
                 bad[rows] = found.numpy()
             return float(last(own)), bad

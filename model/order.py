@@ -7,6 +7,7 @@ three blocks in memory are enough for a cube of any size.
 """
 
 from collections.abc import Iterator
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -61,18 +62,50 @@ def batches_per_epoch(rows: int, batch: int) -> int:
     return -(-rows // batch)
 
 
-def share(rows: Rows, *, rows_per_block: int, rank: int, members: int) -> NDArray[np.int64]:
-    """Return which of the `rows` of a global batch are those of the member `rank`: indices into `rows`.
+def pieces_of(size: int, *, pieces: int, rank: int, members: int) -> list[NDArray[np.int64]]:
+    """Return which places of a global batch of `size` rows the member `rank` takes of each piece it is learnt from in.
 
-    The rows are sorted by their place within their blocks and cut evenly, so that a member finds its rows in the
-    same part of every block, and reads little of the rest. All members' shares, one after the other, are
-    the share of a member that is alone.
+    Rows go to the pieces in turn, so that a piece is the same for any number of members, which cut it evenly. Of a
+    piece with fewer rows than members each takes all: none is ever without a row, which not every operation can
+    bear (convolutions of TensorFlow on some processors). What they find is then counted once for each member.
+
+    >>> [places.tolist() for places in pieces_of(7, pieces=2, rank=1, members=2)]
+    [[4, 6], [5]]
+    >>> [places.tolist() for places in pieces_of(4, pieces=3, rank=1, members=2)]
+    [[3], [1], [2]]
+    """
+    turns = [np.arange(number, size, pieces) for number in range(min(pieces, size))]
+    return [np.array_split(turn, members)[rank] if len(turn) >= members else turn for turn in turns]
+
+
+def slices_of(size: int, *, pieces: int, rank: int = 0, members: int = 1) -> list[tuple[slice, int]]:
+    """Return of each piece the rows of a member's share that belong to it, and how many rows it has of all members.
+
+    >>> slices_of(7, pieces=2, rank=1, members=2)
+    [(slice(0, 2, None), 4), (slice(2, 3, None), 3)]
+    """
+    lengths = [len(own) for own in pieces_of(size, pieces=pieces, rank=rank, members=members)]
+    ends = list(accumulate(lengths))
+    among = [len(range(number, size, len(lengths))) for number in range(len(lengths))]
+    return [
+        (slice(end - length, end), all_rows)
+        for end, length, all_rows in zip(ends, lengths, among, strict=True)
+    ]
+
+
+def share(rows: Rows, *, rows_per_block: int, rank: int, members: int, pieces: int = 1) -> NDArray[np.int64]:
+    """Return which of the `rows` of a global batch are those of the member `rank`: indices into `rows`, by piece.
+
+    The rows are sorted by their place within their blocks and cut as `pieces_of` says, so that a member finds its rows
+    in the same part of every block, and reads little of the rest.
 
     >>> share(np.array([9, 2, 17, 8]), rows_per_block=8, rank=0, members=2).tolist()
     [3, 0]
     """
     order = np.lexsort((rows, rows % rows_per_block))
-    return np.array_split(order, members)[rank]
+    own = pieces_of(len(rows), pieces=pieces, rank=rank, members=members)
+    found: NDArray[np.int64] = order[np.concatenate([order[:0], *own])]
+    return found
 
 
 def symmetries(rows: Rows, *, seed: int, epoch: int) -> NDArray[Any]:

@@ -20,6 +20,7 @@ from model.batches import Batch
 from model.heads import summarise
 from model.losses import Loss
 from model.networks import input_names
+from model.order import slices_of
 from schemas.errors import ModelError
 from schemas.records import Place
 
@@ -108,12 +109,11 @@ def training_step(
 
     def step(batch: Batch) -> tuple[float, NDArray[np.bool_]]:
         columns = (*batch.inputs(names), batch.labels, batch.weights)
-        pieces = min(accumulate, batch.size)
+        pieces = slices_of(batch.size, pieces=accumulate)
         gradients, total, bad = None, 0.0, np.zeros(batch.size, bool)
-        for first in range(pieces):
-            rows = slice(first, None, pieces)
+        for rows, _ in pieces:
             own, data_loss, found = differentiate(
-                *(column[rows] for column in columns), np.float32(batch.size), np.float32(1 / pieces)
+                *(column[rows] for column in columns), np.float32(batch.size), np.float32(1 / len(pieces))
             )
             gradients = own if gradients is None else [a + b for a, b in zip(gradients, own, strict=True)]
             total += float(data_loss)

@@ -184,6 +184,7 @@ class Training:
             intake=training_intake_of(self._preset),
             rank=self._place.rank,
             members=self._place.size,
+            pieces=settings["accumulate"],
             skip=self.progress.batch,
         )
         with feed as epochs:
