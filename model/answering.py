@@ -101,4 +101,4 @@ def _slices(cube: Cube, start: int, stop: int) -> Iterator[tuple[int, int]]:
     while first < stop:
         last = min(stop, first - first % chunk + length)
         yield first, last
-        first, length = last, max(1, _SLICE_BYTES // chunk_bytes) * chunk
+        first, length = last, max(1, _SLICE_BYTES // max(1, chunk_bytes)) * chunk

@@ -146,6 +146,11 @@ def check_contract(preset: Preset, geometry: "Geometry") -> None:
 
 
 def _check_images(preset: Preset, geometry: "Geometry") -> None:
+    if not geometry.bands:
+        raise ModelError(
+            f"preset {preset.name!r} takes images, and images.source is 'none'",
+            "set images.source, or take a preset that learns from columns alone, such as 'photometry'",
+        )
     wanted = preset["input"]
     found = {
         "bands": list(geometry.bands),

@@ -2,18 +2,18 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.database import embedded_folder, open_ledger
-from pipeline.estimate import bytes_per_row
+from pipeline.estimate import bytes_per_row, computing_s
 from pipeline.ledger import Ledger
 from pipeline.progress import read_progress
 from schemas.config import RunFile
 from schemas.errors import DatabaseError
 from schemas.records import Receipt
 
-BENCHMARKS = "docs/benchmarks.md"
+BENCHMARKS, SIGNALS = "docs/benchmarks.md", "docs/decisions/0020-emri.md"
 FETCH_PER_THREAD = 1_070.0
 """Cutouts a second a thread can check, decode and write: 934 µs of CPU time each (docs/benchmarks.md, Fetch)."""
 TRAIN_PER_THREAD: Mapping[str, float] = {"light": 640.0, "menko": 16.4}
@@ -25,6 +25,8 @@ PUBLISH_PER_S = 162_000.0
 """Rows a second that the driver writes into Postgres (docs/benchmarks.md, Publish)."""
 BENCHMARK_ROW_BYTES = 64 * 64 * 3
 """Pixels of one cutout of the benchmarks [bytes]: a stage's speed is taken to go with the bytes."""
+BARE_ROW_BYTES = 200
+"""What a row without any pixels counts as: to settle it takes 15 µs of CPU time."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,8 @@ class Seen:
     """What a run has shown of itself: counts by sample, rates by stage, and bytes a row; empty where it has not run.
 
     Rates are rows a second and thread; those of ``fetch`` are without the waiting for the server, whose ``latency_s``
-    is a request's; ``train`` counts the rows of every epoch.
+    is a request's; ``train`` counts the rows of every epoch. ``computing_s`` is the CPU time of a row's
+    signal, by sample.
     """
 
     counts: Mapping[str, int]
@@ -54,6 +57,7 @@ class Seen:
     latency_s: float = math.nan
     prediction_bytes: float = math.nan
     bundle_bytes: float = math.nan
+    computing_s: Mapping[str, float] = field(default_factory=dict)
     words: str = ""
 
 
@@ -62,16 +66,21 @@ NOTHING = Seen({}, 0, {})
 
 def defaults(run_file: RunFile) -> dict[str, Rate]:
     """Return the rates of the project's benchmarks, scaled to the size of the run's images."""
-    share = BENCHMARK_ROW_BYTES / bytes_per_row(run_file)
-    preset = run_file.model.preset
+    share = BENCHMARK_ROW_BYTES / max(BARE_ROW_BYTES, bytes_per_row(run_file))
+    preset, images = run_file.model.preset, run_file.images
     found = {
         "fetch": FETCH_PER_THREAD,
         "train": TRAIN_PER_THREAD.get(preset, math.nan),
         "infer": INFER_PER_THREAD.get(preset, math.nan),
     }
-    scaled = "" if share == 1 else f", scaled from 64 to {run_file.images.pixels} pixels"
+    scaled = "" if share == 1 else f", scaled from 64 to {images.pixels if images.bands else 0} pixels"
     rates = {stage: _benchmark(rate * share, scaled) for stage, rate in found.items()}
     return rates | {"publish": _benchmark(PUBLISH_PER_S)}
+
+
+def computing(row_s: float) -> Rate:
+    """Return the rate of ``fetch`` where a row's signal is computed in `row_s` of CPU time, on the mean."""
+    return Rate(1 / (row_s + 1 / FETCH_PER_THREAD), SIGNALS)
 
 
 def seen(run_file: RunFile) -> Seen:
@@ -108,6 +117,7 @@ def _seen(run_file: RunFile, ledger: Ledger) -> Seen:
         latency_s=waited / requests if requests else math.nan,
         prediction_bytes=_bytes_a_row(receipts["infer"]),
         bundle_bytes=max((float(receipt.bytes) for receipt in receipts["train"]), default=math.nan),
+        computing_s={name: computing_s(run_file, receipt.facts) for name, receipt in planned.items()},
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pipeline.database import embedded_folder
 from pipeline.estimate import LIBRARIES_GIB, memory_needed_gib
+from pipeline.sources.choice import requests_per_row
 from schemas.config import RunFile
 from schemas.disk import filesystem_of
 from schemas.errors import SiteError, SkymillError
@@ -72,7 +73,12 @@ def _walltime_faults(where: str, pool: Pool, needed_s: float, words: str) -> lis
 
 
 def block_seconds(run_file: RunFile, site: Site, counts: Mapping[str, int]) -> float:
-    """Return how long [s] one block is fetched at the polite rate, which all that fetch at a time share."""
+    """Return how long [s] one block is fetched at the polite rate, which all that fetch at a time share.
+
+    It is 0 where no server is asked.
+    """
+    if not requests_per_row(run_file.images):
+        return 0.0
     rows = run_file.cube.rows_per_block
     fetching = sum(
         count * site.pools[name].threads

@@ -28,16 +28,21 @@ SCENES, MOSAIC = "scenes", "mosaic"
 """Windows with the class of each pixel: drawn by the workers, or cut out of one's own FITS mosaics."""
 EMRI, EMRI_BANDS = "emri", ("I", "II")
 """Signals of extreme-mass-ratio inspirals in TianQin's two channels."""
-LOCAL = (SCENES, MOSAIC, EMRI)
-"""Sources that are no servers: the workers make or read the images themselves."""
+NONE, LOOKS = "none", ("pixels", "arcsec_per_pixel", "bands")
+"""No images, for networks that learn from columns alone; and the keys that then say nothing."""
+LOCAL = (SCENES, MOSAIC, EMRI, NONE)
+"""Sources that are no servers: the workers make or read the images themselves, if there are any."""
 SCENE_ARCSEC: Mapping[tuple[str, ...], float] = {("H", "J", "V", "Z"): 0.06, ("g", "r", "i"): 0.168}
 """Bands and pixel scales of the surveys that scenes are drawn as: CANDELS, and Hyper Suprime-Cam's."""
+SCENE_CLASSES = ("spheroid", "disk", "irregular", "point_source", "background")
+"""Classes of a pixel of a scene, in the order of labels and networks (Hausen & Robertson 2020)."""
 FRAME_COLUMNS = ("run", "camcol", "field")
 """Columns that a sample must select, for they say which frame an object is on (`PhotoObj`)."""
 FRAME_ARCSEC = 0.396
 """A pixel of an SDSS frame: images are taken out of frames as they are, at no other scale."""
 EMRI_SAMPLES, EMRI_LEAST, EMRI_STEP_S = 262_144, 4_096, 30.0
-"""Samples of a channel and the time between two [s] (Zhang et al. 2022, PRD 105, 123027); fewer are for trials."""
+"""Samples of a channel and the time between two [s] (Zhang et al. 2022, PRD 105, 123027): 91.02 days, frequencies
+up to 16.67 mHz. Fewer are for trials."""
 EMRI_COLUMNS = (
     *("mass_solar", "mu_solar", "spin", "e0", "p0", "iota_rad", "theta_s_rad", "phi_s_rad", "theta_k_rad"),
     *("phi_k_rad", "phase_rad", "gamma_rad", "alpha_rad", "z", "cutoff", "waveform", "snr"),
@@ -57,9 +62,7 @@ NEEDED_FROM: Mapping[str, str] = {
 }
 """Columns that a sample must select for a source of images, and where they are."""
 MADE_FROM: Mapping[str, tuple[str, ...]] = {
-    EMRI: EMRI_COLUMNS,
-    SCENES: ("number",),
-    MOSAIC: ("field", "y", "x"),
+    source: columns for source, columns in NEEDED_COLUMNS.items() if source in LOCAL
 }
 """Columns that decide a row's pixels as much as its id and position do: a cube is known by them too."""
 MOST_PIXELS_AT_ALL = 2048
@@ -104,6 +107,8 @@ def bands_fault(source: str, bands: Sequence[str]) -> str:
             if tuple(bands) == EMRI_BANDS
             else f"expected the channels {list(EMRI_BANDS)}, found {list(bands)}"
         )
+    if source == NONE:
+        return ""
     if not bands or len(set(bands)) != len(bands):
         return f"expected one band or more, each once, found {list(bands)}"
     if source in LOCAL:

@@ -10,7 +10,7 @@ from pipeline.report.markup import Raw, decimal, grid, section, sentence, signif
 from pipeline.report.pictures import picture, shown_bands
 from pipeline.report.predictions import Cloud
 from schemas.arrays import SIGMA
-from schemas.config import Images
+from schemas.images import Images
 from schemas.imaging import EMRI_STEP_S
 
 MOSAIC = 12
@@ -34,6 +34,8 @@ def galaxies(facts: ReportFacts, found: Gathered) -> Raw:
         return section(
             "galaxies", title, sentence("There are no test galaxies with a label to show.", quiet=True)
         )
+    if not facts.run_file.images.bands:
+        return section("galaxies", title, sentence("This run has no images to show.", quiet=True))
     definition = facts.run_file.target.definition
     order = np.argsort(np.abs(errors_of(definition, cloud.z_spec, cloud.z_phot)), kind="stable")
     chosen = np.random.default_rng(facts.run_file.seed).permutation(len(cloud))

@@ -7,10 +7,12 @@ from pipeline.sources.cutouts import CutoutSource
 from pipeline.sources.frames import FrameSource
 from pipeline.sources.images import ImageSource
 from pipeline.sources.legacy import LegacySource, layers_of
+from pipeline.sources.nothing import NoSource
 from pipeline.sources.signals import SignalSource
 from pipeline.sources.windows import MosaicSource, SceneSource
-from schemas.config import Images, RunFile
-from schemas.imaging import CSST, EMRI, FRAMES, JPEG, LEGACY, LOCAL, MOSAIC, SCENES, filters_of
+from schemas.config import RunFile
+from schemas.images import Images
+from schemas.imaging import CSST, EMRI, FRAMES, JPEG, LEGACY, LOCAL, MOSAIC, NONE, SCENES, filters_of
 
 
 def source_of(run_file: RunFile, catalogue_url: str) -> ImageSource:
@@ -33,12 +35,13 @@ def source_of(run_file: RunFile, catalogue_url: str) -> ImageSource:
         EMRI: SignalSource.of,
         SCENES: SceneSource.of,
         MOSAIC: MosaicSource.of,
+        NONE: NoSource.of,
     }
     return sources[run_file.images.source](run_file, url)
 
 
 def requests_per_row(images: Images) -> int:
-    """Return how many requests the images of one row take."""
+    """Return how many requests the images of one row take; at most, where rows of a field share them."""
     if images.source in LOCAL:
         return 0
     if images.source in (JPEG, CSST):

@@ -22,14 +22,15 @@ def create_array(
     """Create an array of a cube, empty; a block of it is one shard."""
     # Only pixels are read by chunk; a shard of a small array is one chunk.
     chunk = rows_per_chunk if array.name in (IMAGE.name, TARGET.name) else rows_per_block
+    whole = tuple(max(1, length) for length in shape[1:])  # Zarr has no chunks of no length, as without bands
     attributes: dict[str, Any] = {"long_name": array.description, "description": array.description}
     attributes |= {key: value for key, value in (("units", array.unit), ("ucd", array.ucd)) if value}
     return group.create_array(
         array.name,
         shape=shape,
         dtype=array.dtype,
-        chunks=(chunk, *shape[1:]),
-        shards=(rows_per_block, *shape[1:]),
+        chunks=(chunk, *whole),
+        shards=(rows_per_block, *whole),
         compressors=[Crc32cCodec()],
         filters=None,
         fill_value=array.fill_value,

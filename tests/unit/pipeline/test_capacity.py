@@ -13,6 +13,7 @@ from pipeline.efficiency import Efficiency, efficiency_of, read_efficiency
 from pipeline.forecast import Forecast, Step, epochs_of, span
 from pipeline.rates import NOTHING, Rate, Seen, rate_of, train_rate
 from pipeline.scale.measuring import Measurement, write_csv
+from pipeline.site_fit import pool_faults
 from schemas.config import RunFile
 from schemas.errors import PlanError, RunFileError
 from schemas.records import Receipt
@@ -79,6 +80,18 @@ def test_fetch_is_bounded_by_threads_where_the_server_allows_more():
     assert "12 threads" in found.bound
 
 
+@pytest.mark.parametrize("source", ["none", "emri"])
+def test_a_fetch_that_asks_no_server_is_bounded_by_threads_alone(source: str):
+    asking = {"politeness": {"requests_per_second": 0.001}, "cube": {"rows_per_block": 64}}
+    found = forecast(images={"source": source}, **asking)
+    rows_per_s = step(found, "fetch").rate.per_s
+    assert step(found, "fetch").bound == "1 threads of the workers"
+    assert step(found, "fetch").seconds == pytest.approx(360_000 / rows_per_s)
+    assert not pool_faults(run_file(images={"source": source}, **asking), site(), {"cpu": 1})
+    assert (found.disk_bytes["cube"] == 0) == (source == "none")
+    assert (rows_per_s < 1e5) and pool_faults(run_file(**asking), site(), {"cpu": 1})
+
+
 def test_only_pools_with_the_stage_work_on_it():
     chosen = site(
         dtn={"stages": ["pull", "fetch"], "nodes": 1, "threads": 2, "cores": 2},
@@ -122,6 +135,42 @@ def test_predictions_of_an_ensemble_cost_as_many_passes_unless_they_were_measure
     assert forecast(seen=measured, **ensemble).block_s("infer") == pytest.approx(1024 / 10)
 
 
+def test_signals_are_computed_by_the_threads_of_the_workers_as_fast_as_their_waveforms_allow():
+    emri, chosen = (
+        {"images": {"source": "emri"}, "model": {"preset": "emri"}},
+        site(cpu={"threads": 2, "cores": 2}),
+    )
+    told = Seen({}, 0, {}, computing_s={"spectro": 2.75})
+    found = step(forecast(1000, nodes=5, chosen=chosen, seen=told, **emri), "fetch")
+    assert found.seconds == pytest.approx(1000 * 2.75 / 10, rel=1e-3)
+    assert "10 threads" in found.bound and "0020-emri" in found.rate.source
+    assert step(forecast(1000, chosen=chosen, **emri), "fetch").seconds == pytest.approx(
+        120, rel=0.01
+    )  # all AK
+    noise = Seen({}, 0, {}, computing_s={"spectro": 0.0})
+    assert step(forecast(1000, chosen=chosen, seen=noise, **emri), "fetch").seconds < 1
+    measured = Seen({}, 0, {"fetch": Rate(5.0, "its own receipts")}, computing_s={"spectro": 2.75})
+    assert step(forecast(1000, chosen=chosen, seen=measured, **emri), "fetch").seconds == pytest.approx(100)
+    faults = forecast(4096, seen=told, **emri, cube={"rows_per_block": 2048}).faults()
+    assert any("walltime leaves 58 min, fetch of one block takes 94 min" in fault for fault in faults)
+
+
+def test_one_worker_predicts_the_calibration_part_whatever_the_nodes():
+    part = {
+        "split": {"train": 0.5, "validation": 0.25, "calibration": 0.1},
+        "recalibration": {"kind": "auto"},
+    }
+    chosen = site(cpu={"threads": 3, "cores": 3})
+    for nodes in (1, 40):
+        found = forecast(1000, nodes=nodes, chosen=chosen, seen=own(infer=2.0), **part)
+        stages = [each.stage for each in found.steps]
+        assert stages == ["pull", "fetch", "train", "calibrate", "infer", "publish"]
+        assert step(found, "calibrate").seconds == pytest.approx(100 / (3 * 2.0))
+    assert "calibrate  17 s      100 rows" in "\n".join(lines(found, Efficiency(), is_site=True))
+    assert found.busy_s("cpu") == pytest.approx(found.seconds - step(found, "publish").seconds)
+    assert "calibrate" not in [each.stage for each in forecast().steps]
+
+
 def test_requests_are_a_cutout_each_a_partition_each_and_a_count():
     assert forecast(25_001).requests == 25_001 + 3 + 1
     assert step(forecast(600_000), "pull").seconds == pytest.approx(61)  # 61 queries at 60 a minute
@@ -132,7 +181,14 @@ def test_disk_and_database_go_with_the_rows():
     disk = forecast(1000, seen=seen, images={"pixels": 100}).disk_bytes
     assert disk["cube"] == 1000 * 100 * 100 * 3
     assert disk["predictions"] == 500_000
-    assert disk["networks"] == 6e6
+    assert disk["networks"] == 6e6 and "fields" not in disk
+    scenes = {"source": "scenes", "bands": ["H"], "pixels": 16, "arcsec_per_pixel": 0.06}
+    drawn = {
+        "images": scenes,
+        "model": {"preset": "morpheus"},
+        "fields": {"a": {"scene": "noise", "shape": [20, 30]}},
+    }
+    assert forecast(1000, **drawn).disk_bytes["fields"] == 20 * 30 * 4 * (1 + 2 * (1 + 5) + 1)
     assert forecast(2000).database_bytes == 2 * forecast(1000).database_bytes > 1e6
 
 

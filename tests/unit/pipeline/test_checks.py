@@ -57,6 +57,31 @@ def test_the_presets_that_are_shipped_pass(name: str):
     check(run_file(model={"preset": name}, images=images | bands, samples=samples))
 
 
+def test_without_images_a_run_is_for_presets_that_take_none_and_for_no_other():
+    refused = {}
+    for name in preset_names():
+        preset = load_preset(name)
+        vector, head = intake_of(preset).vector, preset["head"]["kind"]
+        columns = ", ".join(["specobjid, ra, dec, z", *(vector.columns if vector else ())])
+        definition = {"binary": "detection", "sigmoid": "regression", "pixel": "pixels"}.get(head, "skymill")
+        try:
+            check(
+                run_file(
+                    model={"preset": name},
+                    images={"source": "none"},
+                    samples={"spectro": {"sql": f"SELECT {columns} FROM SpecObj"}},
+                    target={"definition": definition},
+                )
+            )
+        except SkymillError as error:
+            refused[name] = f"{error.message}; {error.remedy}"
+    taken = {"csst-mlp", "csst-mlp-bayesian", "elg-catalogue", "photometry"}
+    assert set(preset_names()) - set(refused) == taken
+    for name, words in refused.items():
+        assert f"preset {name!r} takes images, and images.source is 'none'" in words
+        assert "set images.source" in words
+
+
 def test_columns_that_the_vector_needs_and_a_sample_does_not_select_are_named():
     preset, images = load_preset("elg"), {"source": "legacy-fits", "pixels": 64, "arcsec_per_pixel": 0.262}
     sample = {"sql": "SELECT specobjid, ra, dec, z, mag_g, ebv FROM SpecObj"}

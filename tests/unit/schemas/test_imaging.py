@@ -125,3 +125,15 @@ def test_only_jpegs_are_reduced_and_never_enlarged(source, asked):
     bands = ["i", "r", "g"]
     message = faults_of({"source": source, "bands": bands, "pixels": 80, "asked_pixels": asked})
     assert "images.asked_pixels: expected " in message and f"found {asked}" in message
+
+
+def test_without_images_nothing_is_heard_of_their_looks_and_what_would_ask_for_some_is_refused():
+    none = checked({"source": "none"})
+    looks = {"pixels": 32, "arcsec_per_pixel": 0.075, "bands": ["NUV", "u"]}
+    assert checked({"source": "none", **looks}, cube={"dtype": "uint8"}) == none
+    assert check_run_file(none.model_dump(by_alias=True)) == none
+    assert checked({"source": "none"}, sandbox={"sky": "/a/folder"}).images == none.images
+    assert (*none.images.shape, len(none.images.bands))[-1] == 0
+    assert "no server is asked" in faults_of({"source": "none", "url": "http://sky"})
+    message = faults_of({"source": "none", "scale_column": "r50", "asked_pixels": 424})
+    assert "images.scale_column: expected none" in message and "images.asked_pixels: expected none" in message
