@@ -161,6 +161,24 @@ def load_bundle(path: str | Path) -> Bundle:
     )
 
 
+def preset_and_digest(path: str | Path) -> tuple[str, str]:
+    """Return the name of a bundle's preset, and its digest, without reading its weights.
+
+    Raises
+    ------
+    ModelError
+        There is no bundle.
+    """
+    folder = Path(path)
+    try:
+        preset = json.loads((folder / "preset.json").read_text())
+        return str(preset["name"]), str(json.loads((folder / _MANIFEST).read_text())["digest"])
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(
+            f"{folder} is not a whole bundle: {error}", "train again, or restore it from a copy"
+        ) from error
+
+
 def _digest(files: Mapping[str, bytes]) -> str:
     whole = hashlib.sha256()
     for name in (_WEIGHTS, "preset.json", "geometry.json"):

@@ -14,13 +14,14 @@ from model.intake import check_contract, intake_of
 from model.kinds import check_kinds
 from model.presets import Preset, load_preset
 from model.vectors import find_columns
+from pipeline.donors import donors_of
 from pipeline.label_checks import check_labels
 from pipeline.ledger import Ledger
 from pipeline.mill import Mill
 from pipeline.recalibrating import check_calibration_rows, check_recalibration
 from pipeline.sources.sample_sql import SampleSql
 from pipeline.stores.catalogue_names import names_of
-from pipeline.training import chosen_preset, donors_of, presets_of, trials_of, weight_column
+from pipeline.training import chosen_preset, presets_of, trials_of, weight_column
 from pipeline.units import STAGES
 from schemas.arrays import FEATURE_PREFIX
 from schemas.config import RunFile

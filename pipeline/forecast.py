@@ -7,12 +7,15 @@ from functools import cached_property
 
 from model.presets import Preset
 from pipeline import rates
-from pipeline.estimate import bytes_per_row
+from pipeline.donors import donors_of
+from pipeline.estimate import bytes_per_row, computing_s, fields_bytes
+from pipeline.hoppers import WORKERS_OF
 from pipeline.rates import Rate, Seen
 from pipeline.site_fit import pool_faults
 from pipeline.sources.choice import requests_per_row
-from pipeline.training import chosen_preset, donors_of
+from pipeline.training import chosen_preset
 from schemas.config import RunFile
+from schemas.imaging import EMRI
 from schemas.site import Site
 
 PREDICTION_BYTES = 282.0
@@ -63,7 +66,12 @@ class Forecast:
     @cached_property
     def rates(self) -> dict[str, Rate]:
         """The rate of each stage: the run's own where it has one, else that of the benchmarks."""
-        return rates.defaults(self.run_file) | dict(self.seen.rates)
+        found = rates.defaults(self.run_file)
+        if self.run_file.images.source == EMRI:
+            plain, told = computing_s(self.run_file, {}), self.seen.computing_s
+            seconds = sum(count * told.get(name, plain) for name, count in self.counts.items())
+            found["fetch"] = rates.computing(seconds / self.objects)
+        return found | dict(self.seen.rates)
 
     def rate(self, stage: str) -> Rate:
         """Return the rate of a stage, which may be unknown."""
@@ -102,7 +110,8 @@ class Forecast:
     @cached_property
     def steps(self) -> list[Step]:
         """The stages that take time, in their order."""
-        return [self._pull(), self._fetch(), *self._fix_rows(), self._train(), self._infer(), self._publish()]
+        learnt = [self._pull(), self._fetch(), *self._fix_rows(), self._train(), *self._calibrate()]
+        return [*learnt, self._infer(), self._publish()]
 
     @property
     def seconds(self) -> float:
@@ -112,7 +121,11 @@ class Forecast:
     def busy_s(self, pool: str) -> float:
         """Return how long of that the jobs of a pool have something to do [s]."""
         stages = self.site.pools[pool].stages
-        return sum(step.seconds for step in self.steps if step.stage in stages and step.is_known)
+        return sum(
+            step.seconds
+            for step in self.steps
+            if WORKERS_OF.get(step.stage, step.stage) in stages and step.is_known
+        )
 
     def lives(self, walltime_s: float) -> int:
         """Return how often a job of that walltime has to live for a run to end."""
@@ -144,6 +157,7 @@ class Forecast:
             "cube": float(self.objects * bytes_per_row(self.run_file)),
             "predictions": self.objects * (row if row > 0 else PREDICTION_BYTES),
             "networks": members * BUNDLES_A_NETWORK * bundle,
+            **({"fields": float(sum(fields_bytes(self.run_file).values()))} if self.run_file.fields else {}),
         }
 
     @property
@@ -161,17 +175,19 @@ class Forecast:
         return round(rows * (epochs_of(self.run_file) * training.ensemble + tried + donors))
 
     def faults(self) -> list[str]:
-        """Return what cannot be: what a submission would be refused for, and a walltime too short to infer a block."""
+        """Return what cannot be: what a submission would be refused for, and a walltime too short for a block."""
         faults = pool_faults(self.run_file, self.site, self.nodes)
         found = [f"{fault.message} ({fault.remedy})" for fault in faults]
         for name, count in self.nodes.items():
-            pool, block_s = self.site.pools[name], self.block_s("infer")
+            pool = self.site.pools[name]
             usable_s = pool.walltime_s - self.site.warn_s
-            if count and "infer" in pool.stages and block_s > usable_s:
-                found.append(
-                    f"pools.{name}.walltime leaves {span(max(0, usable_s))}, infer of one block takes "
-                    f"{span(block_s)} (raise it, or lower cube.rows_per_block)"
-                )
+            for stage in ("infer",) if self.per_row else ("fetch", "infer"):
+                block_s = self.block_s(stage)
+                if count and stage in pool.stages and block_s > usable_s:
+                    found.append(
+                        f"pools.{name}.walltime leaves {span(max(0, usable_s))}, {stage} of one block takes "
+                        f"{span(block_s)} (raise it, or lower cube.rows_per_block)"
+                    )
         return found
 
     def _workers(self, stage: str) -> dict[str, int]:
@@ -186,6 +202,9 @@ class Forecast:
 
     def _fetch_speeds(self) -> dict[str, float]:
         politeness, latency = self.run_file.politeness, self.seen.latency_s
+        own = {f"{self.threads('fetch')} threads of the workers": self.speed("fetch")}
+        if not self.per_row:  # no server is asked
+            return own
         found = {
             f"{politeness.requests_per_second:g} requests/s for the whole run "
             "(politeness.requests_per_second)": politeness.requests_per_second / self.per_row,
@@ -193,7 +212,7 @@ class Forecast:
             f"{latency:.3g} s a request": politeness.connections / latency / self.per_row
             if latency > 0
             else math.nan,
-            f"{self.threads('fetch')} threads of the workers": self.speed("fetch"),
+            **own,
         }
         return {words: speed for words, speed in found.items() if speed > 0}
 
@@ -210,6 +229,15 @@ class Forecast:
         images, threads = self.images_to_learn, self.threads("train")
         bound = f"{images:,} images at most, {threads} thread{'s' if threads > 1 else ''}"
         return Step("train", images / self.speed("train"), bound, self.rate("train"))
+
+    def _calibrate(self) -> list[Step]:
+        if self.run_file.recalibration.kind == "none":
+            return []
+        rows = self.counts[self.run_file.training.sample] * self.run_file.split.calibration
+        threads = min(self.site.pools[name].threads for name in self._workers("infer"))
+        seconds = rows * self.passes / (threads * self.rate("infer").per_s)
+        bound = f"{rows:,.0f} rows of the calibration part, one worker"
+        return [Step("calibrate", seconds, bound, self.rate("infer"))]
 
     def _infer(self) -> Step:
         seconds = self.objects * self.passes / self.speed("infer")

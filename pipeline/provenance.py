@@ -31,13 +31,14 @@ PLACES: Mapping[str, bool | set[str]] = {
     **dict.fromkeys(("name", "output", "cluster", "database", "politeness"), True),
     "sandbox": {"host"},
     "cube": {"path"},
+    "model": {"begin_with"},  # the digests of what is there are inputs of the training
     "target": {"against"},
     "training": {"checkpoint_s", "deadline_s", "tensorboard"},
 }
 """Parts of the run file that say where, how politely and what is shown; rows do not depend on them."""
 
 NEWER = (
-    *("fields", "maps", "recalibration", "samples.*.holdout", "split.calibration"),
+    *("fields", "maps", "recalibration", "samples.*.holdout", "samples.*.where", "split.calibration"),
     *(f"images.{key}" for key in ("source", "url", "asked_pixels", "scale_column")),
     *(f"sandbox.{key}" for key in ("csst_galaxies", "stamps")),
 )

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from cluster.work import find, whoami
-from model.presets import Preset, flat, load_preset
+from model.presets import Preset, load_preset
 from model.search import trial_overrides
 from pipeline import units
+from pipeline.donors import donors_of, shared_overrides, trained_before
 from pipeline.mill import Mill
 from pipeline.progress import Progress, last_generation, read_progress
 from pipeline.provenance import code_version, packages, resolved
@@ -22,9 +23,6 @@ from schemas.config import RunFile
 from schemas.digests import digest_of
 from schemas.errors import Diverged, ModelError, PlanError, SkymillError
 from schemas.records import Receipt, Unit
-
-_SHARED = ("input.", "vector.", "head.", "loss.", "network.faithful", "network.bayesian")
-"""What of a run's overrides holds for the presets that its own begins with, too."""
 
 
 def trials_of(run_file: RunFile) -> list[dict[str, Any]]:
@@ -102,28 +100,14 @@ def best_trial(tried: Mapping[str, Receipt]) -> str:
     return best
 
 
-def donors_of(run_file: RunFile) -> dict[str, Preset]:
-    """Return the presets that the run's own begins with, by name.
-
-    What the run changes of inputs and answers is changed of them too; their networks and trainings are their own.
-    """
-    overrides = _shared_overrides(run_file)
-    return {name: load_preset(name, overrides) for name in chosen_preset(run_file)["transfer"]["from"]}
-
-
-def _shared_overrides(run_file: RunFile) -> dict[str, Any]:
-    changed = flat(run_file.model.overrides).items()
-    return {key: value for key, value in changed if key.startswith(_SHARED)}
-
-
 def pretrain(mill: Mill, rows: Receipt, fetched: Mapping[str, Receipt]) -> dict[str, Receipt]:
-    """Train the presets that the run's own begins with; empty where it begins with none."""
-    run_file, overrides = mill.run_file, _shared_overrides(mill.run_file)
+    """Train the presets that the run's own begins with; return them, and those that other runs have trained."""
+    run_file, overrides, there = mill.run_file, shared_overrides(mill.run_file), trained_before(mill.run_file)
     presets = {name: preset.as_dict() for name, preset in donors_of(run_file).items()}
     wanted = units.pretrain_units(run_file, rows, fetched, presets=presets)
     if not wanted:
         mill.ledger.drop_missing("pretrain", [])
-        return {}
+        return there
     home = mill.folder / "pretraining"
 
     def arguments(unit: Unit, staging: Staging) -> dict[str, Any]:
@@ -136,7 +120,7 @@ def pretrain(mill: Mill, rows: Receipt, fetched: Mapping[str, Receipt]) -> dict[
 
     done = mill.drive_groups(wanted, units.WORK["train"], arguments, watch=_Watch(mill, home))
     clean(home)
-    return done
+    return there | done
 
 
 def search(

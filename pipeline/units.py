@@ -31,7 +31,8 @@ NOT_LEARNT_FROM = ("ensemble", "checkpoint_s", "deadline_s", "tensorboard")
 
 def plan_unit(run_file: RunFile, sample: str) -> Unit:
     """Return the unit that counts a sample and cuts it into partitions."""
-    selection = run_file.samples[sample].model_dump(exclude={"holdout"})
+    chosen = run_file.samples[sample]
+    selection = chosen.model_dump(exclude={"holdout"} if chosen.where else {"holdout", "where"})
     return Unit("plan", sample, digest_of({"sample": selection, "source": _source(run_file)}))
 
 

@@ -10,12 +10,12 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from schemas import imaging
-from schemas.arrays import COUNT, LEVEL, NANOMAGGY, SIGMA
 from schemas.fields import Field as SkyField
 from schemas.fields import Maps
+from schemas.images import Images
 from schemas.section import ExpandedPath, Fraction, Name, Section
 
 
@@ -55,7 +55,8 @@ class Sandbox(Section):
 class Sample(Section):
     """A named selection of objects, one row an object; an empty `partition_by` means id ranges.
 
-    Of a ``holdout``, all labelled rows are of the test part, whatever ``[split]`` says.
+    ``where`` is a further condition on the rows of ``sql``. Of a ``holdout``, all labelled rows are of the test part,
+    whatever ``[split]`` says.
     """
 
     sql: Annotated[str, Field(min_length=10)]
@@ -64,74 +65,7 @@ class Sample(Section):
     rows_per_partition: Annotated[int, Field(gt=0)] = 20_000
     limit: Annotated[int, Field(gt=0)] | None = None
     holdout: bool = False
-
-
-class Images(Section):
-    """The images: square, centred on the object.
-
-    ``url`` is the server of images that are not the catalogue server's own JPEGs; empty means the sandbox where
-    ``source.url`` is "sandbox", else the survey's own. What ``bands`` may hold is told by `schemas.imaging`.
-    With a ``scale_column`` of the sample [arcsec], ``arcsec_per_pixel`` is in units of it: the scale follows the row.
-    Pictures of ``asked_pixels`` are asked for where that is set, and reduced to ``pixels`` by means of areas;
-    ``arcsec_per_pixel`` is then that of the pixels asked for.
-    Those of the source "emri" are signals: ``pixels`` counts the samples of each of their two ``bands``.
-    """
-
-    source: Literal["sdss-jpeg", "legacy-fits", "sdss-frames", "csst-fits", "scenes", "mosaic", "emri"] = (
-        "sdss-jpeg"
-    )
-    url: str = ""
-    pixels: Annotated[int, Field(ge=8)] = 64
-    arcsec_per_pixel: Annotated[float, Field(gt=0, le=60)] = 0.396
-    bands: tuple[str, ...] = ("i", "r", "g")
-    asked_pixels: int | None = None
-    scale_column: str = ""
-    max_bytes: Annotated[int, Field(gt=0)] = 8_000_000
-
-    @model_validator(mode="before")
-    @classmethod
-    def _are_whole_signals_where_nothing_is_said(cls, data: Any) -> Any:
-        if not isinstance(data, dict) or data.get("source") != imaging.EMRI:
-            return data
-        return {"pixels": imaging.EMRI_SAMPLES, "bands": imaging.EMRI_BANDS, **data}
-
-    @field_validator("url", "pixels", "arcsec_per_pixel", "bands")
-    @classmethod
-    def _suits_the_source(cls, value: Any, info: ValidationInfo) -> Any:
-        if fault := imaging.FAULTS[str(info.field_name)](info.data.get("source", imaging.JPEG), value):
-            raise ValueError(fault)
-        return value
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The shape of an image without its bands: ``(y, x)``, or ``(sample,)`` of a signal."""
-        return (self.pixels,) if self.source == imaging.EMRI else (self.pixels, self.pixels)
-
-    @property
-    def scale_arcsec(self) -> float:
-        """The side of a pixel of the cube [arcsec], 0 where it has none, or each object its own."""
-        return 0.0 if self.source == imaging.EMRI or self.scale_column else self.stored_step
-
-    @property
-    def stored_step(self) -> float:
-        """The side of a pixel of the cube [arcsec], or in units of ``scale_column``."""
-        if self.asked_pixels is None:
-            return self.arcsec_per_pixel
-        return self.arcsec_per_pixel * self.asked_pixels / self.pixels
-
-    @property
-    def dtype(self) -> Literal["uint8", "float32"]:
-        """The type of a pixel: levels of a JPEG, or fluxes."""
-        return "uint8" if self.source == imaging.JPEG else "float32"
-
-    @property
-    def unit(self) -> str:
-        """The unit of a pixel, as a cube says it."""
-        if self.source == imaging.EMRI:
-            return SIGMA
-        if self.source in (imaging.CSST, *imaging.LOCAL):
-            return COUNT
-        return LEVEL if self.source == imaging.JPEG else NANOMAGGY
+    where: str = ""
 
 
 class Cube(Section):
@@ -156,10 +90,13 @@ class Model(Section):
     """The network: a preset's name, what of it is changed, and what computes it.
 
     ``passes`` are those of Monte-Carlo dropout, each with other neurons left out; 0 predicts once, with all.
+    ``begin_with`` are folders of finished runs, or of bundles, whose layers of the same names the network begins with:
+    those of a preset that it would begin with anyway are then not trained again.
     """
 
     preset: str = "light"
     overrides: dict[str, Any] = Field(default_factory=dict)
+    begin_with: tuple[ExpandedPath, ...] = ()
     backend: Literal["tensorflow", "jax", "torch"] = "tensorflow"
     passes: Annotated[int, Field(ge=0, le=1000)] = 0
     engine: Literal["auto", "openvino", "tensorflow"] = "auto"
@@ -322,8 +259,10 @@ class RunFile(Section):
         images = data.get("images") if isinstance(data, dict) else None
         if not isinstance(images, dict) or images.get("source", imaging.JPEG) == imaging.JPEG:
             return data
-        cube = data.get("cube", {})
-        return data | ({"cube": {"dtype": "float32", **cube}} if isinstance(cube, dict) else {})
+        cube, fixed = data.get("cube", {}), {"dtype": "float32"}
+        if not isinstance(cube, dict):
+            return data
+        return data | {"cube": cube | fixed if images["source"] == imaging.NONE else fixed | cube}
 
     @model_validator(mode="after")
     def _trains_on_a_sample_it_has(self) -> "RunFile":
@@ -352,7 +291,7 @@ class RunFile(Section):
             faults.append(f"images.scale_column: {fault}, found {images.scale_column!r}")
         if images.source == imaging.CSST and (fault := self._csst_fault()):
             faults.append(f"images.source: {images.source!r} {fault}")
-        if recorded and images.source != imaging.JPEG:
+        if recorded and images.source not in (imaging.JPEG, imaging.NONE):
             faults.append(
                 f'images.source: expected "sdss-jpeg" with the recorded sky {self.sandbox.sky}, which has JPEGs '
                 f"only (or set images.url), found {images.source!r}"

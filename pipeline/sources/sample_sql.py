@@ -42,12 +42,14 @@ class SampleSql:
     def of(cls, run: RunFile, sample: str) -> "SampleSql":
         """Read a sample of the run file; see `read_sample_sql`."""
         chosen = run.samples[sample]
-        return read_sample_sql(chosen.sql, key=chosen.key, max_query_chars=run.source.max_query_chars)
+        longest = run.source.max_query_chars
+        return read_sample_sql(chosen.sql, key=chosen.key, where=chosen.where, max_query_chars=longest)
 
     def count_sql(self, partition_by: str) -> str:
         """Return the grouped count: one row a group, its value and ``n``."""
-        group = self._column(partition_by)
-        select = self._select().select(group, exp.alias_(exp.Count(this=exp.Star()), "n"), append=False)
+        group, name = self._column(partition_by), partition_by.rpartition(".")[2]
+        named = group if group.name.lower() == name.lower() else exp.alias_(group, name)
+        select = self._select().select(named, exp.alias_(exp.Count(this=exp.Star()), "n"), append=False)
         return _text(select.group_by(group.copy()))
 
     def range_sql(self, predicate: str = "") -> str:
@@ -93,7 +95,7 @@ class SampleSql:
         return exp.column(name, table=table) if table else exp.maybe_parse(name, dialect=DIALECT)
 
 
-def read_sample_sql(sql: str, *, key: str, max_query_chars: int = 7_000) -> SampleSql:
+def read_sample_sql(sql: str, *, key: str, where: str = "", max_query_chars: int = 7_000) -> SampleSql:
     """Read a sample's SQL and refuse what could not give the same rows twice.
 
     Parameters
@@ -102,16 +104,20 @@ def read_sample_sql(sql: str, *, key: str, max_query_chars: int = 7_000) -> Samp
         One T-SQL SELECT with one row an object.
     key : str
         Output column that names the object.
+    where : str
+        A further condition on the rows; empty: none.
     max_query_chars : int
         Longest query the server takes.
 
     Raises
     ------
     PlanError
-        If it is not such a SELECT, or lacks the key or the position.
+        If it is not such a SELECT, or lacks the key or the position, or if `where` is no condition.
 
     Examples
     --------
+    >>> read_sample_sql("SELECT id, ra, dec FROM Csst WHERE flags = 0", key="id", where="flux_r > 1 OR id = 7").text
+    'SELECT id, ra, dec FROM Csst WHERE flags = 0 AND (flux_r > 1 OR id = 7)'
     >>> sample = read_sample_sql("SELECT TOP 5 specobjid, ra, dec FROM SpecObj", key="specobjid")
     >>> sample.limit, sample.count_sql("plate")
     (5, 'SELECT plate, COUNT(*) AS n FROM SpecObj GROUP BY plate')
@@ -129,6 +135,8 @@ def read_sample_sql(sql: str, *, key: str, max_query_chars: int = 7_000) -> Samp
                 f"the sample selects no column {needed!r}; it has {', '.join(columns)}",
                 f"add {needed} to the SELECT (or name it with AS), or set the sample's `key`",
             )
+    if where:
+        select.where(exp.paren(_condition(where)), copy=False)
     sample = SampleSql(_text(select), columns, key, limit)
     length = len(sample.text) + _PREDICATE_ROOM_CHARS
     if length > max_query_chars:
@@ -153,6 +161,16 @@ def _parse(sql: str) -> Any:
             f"expected one SELECT as a sample's SQL, found {kind}", "write it as one plain SELECT"
         )
     return statements[0]
+
+
+def _condition(where: str) -> Any:
+    try:
+        return exp.condition(where, dialect=DIALECT)
+    except SqlglotError as error:
+        raise PlanError(
+            f"a sample's `where` cannot be read: {_plain(str(error))}",
+            'write one condition in T-SQL, as in where = "p.modelMag_r < 17"',
+        ) from error
 
 
 def _plain(message: str) -> str:

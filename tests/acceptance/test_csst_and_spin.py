@@ -1,5 +1,7 @@
 """CSST's hybrid with transfer and the spin network: whole runs of a few galaxies, from their run files."""
 
+import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -15,6 +17,19 @@ def a_run(folder: Path, survey: str) -> tuple[MillRun, tuple[str, ...]]:
     run = MillRun(folder)
     run.run_file = SURVEYS / survey
     return run, (*SMALL, f"output={folder}/runs", f"database.directory={folder}/postgres")
+
+
+def weights_of(folder: Path) -> bytes:
+    (weights,) = (folder / "runs" / "mill" / "model").glob("*/weights.skt")
+    return weights.read_bytes()
+
+
+def pretrained_as(folder: Path, preset: str) -> Path:
+    """Put a network that a run has trained for its own elsewhere, and return where."""
+    for path in (folder / "runs" / "mill" / "pretrained").iterdir():
+        if json.loads((path / "preset.json").read_text())["name"] == preset:
+            return Path(shutil.copytree(path, folder / preset))
+    raise AssertionError(f"no {preset}")
 
 
 def test_csst_learns_from_images_and_fluxes_after_its_parts(tmp_path: Path):
@@ -34,6 +49,15 @@ def test_csst_learns_from_images_and_fluxes_after_its_parts(tmp_path: Path):
         assert 20 < rows == predicted < 70
         again = run.command("run", *words)
         assert (again.returncode, "nothing to do" in again.stdout) == (0, True), again.stdout + again.stderr
+        weights = weights_of(tmp_path)
+        alone = [str(pretrained_as(tmp_path, f"csst-{part}")) for part in ("mlp", "cnn")]
+        shutil.rmtree(tmp_path / "runs" / "mill")
+        begun = run.command("run", *words, f"model.begin_with={json.dumps(alone)}")
+        assert begun.returncode == 0, begun.stdout + begun.stderr
+        assert (run.units("pretrain", "done"), run.units("train", "done")) == (0, 1)
+        assert weights_of(tmp_path) == weights
+        nowhere = run.command("plan", *words, f'model.begin_with=["{tmp_path}"]')
+        assert (nowhere.returncode, "holds no trained network" in nowhere.stderr) == (3, True), nowhere.stderr
     finally:
         run.stop_database()
 
