@@ -8,6 +8,7 @@ stopped goes on where it was, and a finished one costs nothing. Runs of one seed
 
 import argparse
 import datetime
+import html
 import json
 import os
 import re
@@ -34,6 +35,8 @@ COLOURS = (
     "--green:#009e74;--sans:sans-serif"
 )
 """The page's variables by day, which a figure needs where it stands alone."""
+SECTIONS = ("estimates", "pixels", "fields")
+"""Sections of a report whose tables are copied."""
 HIDDEN = {"definition", "text", "n", "outlier_threshold"}
 
 
@@ -43,13 +46,13 @@ def plan() -> dict[str, Any]:
 
 
 def words_of(system: str, run: str, seed: int, changes: Sequence[str]) -> list[str]:
-    """Return what a run changes of its survey file, as words of the command line."""
+    """Return what a run changes of its survey file, as words of the command line; `{seed}` in them is the seed."""
     return [
         f"name={run}-{seed}",
         f"output={RUNS}",
         f"cube.path={RUNS}/{system}-{seed}-cube",
         f"seed={seed}",
-        *changes,
+        *(change.replace("{seed}", str(seed)) for change in changes),
     ]
 
 
@@ -70,12 +73,23 @@ def measure(survey: str, words: Sequence[str]) -> tuple[Mapping[str, Any], Path]
 
 
 def table_of(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
-    """Return the Markdown table: a row for each run, each number the mean over seeds and its deviation."""
+    """Return the Markdown table: a row for each run, each number the mean over seeds and its deviation.
+
+    The first number is told of each seed, too: of several runs those of one seed have the same test part.
+    """
     first = next(iter(found.values()))[0]
     names = [key for key, value in first.items() if key not in HIDDEN and isinstance(value, int | float)]
+    if all(
+        result.get("sigma") == result.get("sigma_nmad") for results in found.values() for result in results
+    ):
+        names = [
+            name for name in names if name != "sigma"
+        ]  # a definition's own scatter, where it is another one
     lines = [f"| preset | {' | '.join(names)} | N | seeds |", "| --- " * (len(names) + 3) + "|"]
     for run, results in found.items():
         columns = [_spread([float(result[name]) for result in results]) for name in names]
+        if len(results) > 1:
+            columns[0] += f" ({', '.join(f'{result[names[0]]:.4f}' for result in results)})"
         count = ", ".join(f"{result['n']:,}" for result in results)
         lines.append(f"| `{run}` | {' | '.join(columns)} | {count} | {len(results)} |")
     return "\n".join(lines)
@@ -99,6 +113,21 @@ def figures_of(report: Path, stem: str) -> list[Path]:
     return written
 
 
+def tables_of(report: Path) -> list[str]:
+    """Return the tables of a report's `SECTIONS` as Markdown: quality by redshift, by columns, of fields."""
+    page = report.read_text(encoding="utf-8")
+    sections = re.findall(rf'<section id="(?:{"|".join(SECTIONS)})">(.*?)</section>', page, re.DOTALL)
+    return [_as_markdown(table) for table in re.findall(r"<table.*?</table>", "".join(sections), re.DOTALL)]
+
+
+def _as_markdown(table: str) -> str:
+    rows = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.DOTALL) for row in table.split("<tr>")[1:]]
+    head, *body = [
+        [html.unescape(re.sub(r"<[^>]+>", "", cell)).replace("|", "\\|") for cell in row] for row in rows
+    ]
+    return "\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *body))
+
+
 def with_results(page: str, text: str) -> str:
     """Return the page with the text between its marks.
 
@@ -118,17 +147,23 @@ def write(system: str, planned: Mapping[str, Any]) -> None:
     """Run a system and write its page."""
     found: dict[str, list[Mapping[str, Any]]] = {}
     drawn: list[str] = []
+    tables: list[str] = []
+    first = planned["seeds"][0]
     for seed in planned["seeds"]:
         for run, changes in planned["set"].items():
             metrics, folder = measure(planned["survey"], words_of(system, run, seed, changes))
             found.setdefault(run, []).append(metrics)
-            if seed == planned["seeds"][0]:
-                paths = figures_of(folder / "report.html", f"{system}-{run}")
-                drawn += [f"![{run}: {path.stem.rpartition('-')[2]}]({path.name})" for path in paths]
+            if seed == first:
+                report, stem = folder / "report.html", run if run.startswith(system) else f"{system}-{run}"
+                drawn += [
+                    f"![{run}: {path.stem.rpartition('-')[2]}]({path.name})"
+                    for path in figures_of(report, stem)
+                ]
+                tables = [f"`{run}`, seed {seed}:", *tables_of(report)]  # of the last one that is named
     page = PAGES / f"{system}.md"
     made = f"{datetime.date.today()}, {os.cpu_count()} cores: `make systems SYSTEM={system}`"
     definition = f"By the definition `{next(iter(found.values()))[0]['definition']}`."
-    text = "\n\n".join([table_of(found), definition, *drawn, made])
+    text = "\n\n".join([table_of(found), definition, *tables, *drawn, made])
     page.write_text(with_results(page.read_text(encoding="utf-8"), text), encoding="utf-8")
 
 

@@ -34,8 +34,19 @@ def test_numbers_of_several_seeds_are_told_with_their_deviation_and_each_with_it
         return {"definition": "skymill", "text": "", "n": 30, "sigma_nmad": value}
 
     table = systems.table_of({"first": [one(0.02), one(0.04)], "second": [one(0.03)]})
-    assert "| `first` | 0.0300 ± 0.0141 | 30, 30 | 2 |" in table
+    assert "| `first` | 0.0300 ± 0.0141 (0.0200, 0.0400) | 30, 30 | 2 |" in table
     assert "| `second` | 0.0300 | 30 | 1 |" in table
+
+
+def test_tables_of_the_estimates_are_copied_as_markdown_and_no_others(tmp_path):
+    report = tmp_path / "report.html"
+    head = "<thead><tr><th scope=col>z</th><th class=number>N</th></tr></thead>"
+    cells = f"{head}<tbody><tr><td>0 &lt; z</td><td>3|4</td></tr>"
+    other = '<section id="work"><table><tr><td>stage</td></tr></table></section>'
+    report.write_text(
+        f'{other}<section id="estimates"><p>told</p><table>{cells}</tbody></table></section>{other}'
+    )
+    assert systems.tables_of(report) == ["| z | N |\n| --- | --- |\n| 0 < z | 3\\|4 |"]
 
 
 def test_a_figure_of_the_report_stands_alone_with_its_colours(tmp_path, monkeypatch):
