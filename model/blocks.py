@@ -14,6 +14,8 @@ import numpy as np
 from keras import layers, ops
 from numpy.typing import NDArray
 
+from model.pixel_sums import flat, steps
+
 _BRIGHTNESS_FLOOR = 0.03
 """Added to brightness (in [0, 1]) before a logarithm: about the noise of an SDSS JPEG."""
 
@@ -196,7 +198,7 @@ class RadialProfile(layers.Layer):
         """Return ``(batch, 2 * rings * (2 * map + 3 * bands - 1) + 3)`` features of ``(batch, map, y, x)``."""
         brightness = maps[:, : self.bands]
         seen = ops.concatenate([maps, brightness - smooth(brightness)], axis=1)
-        pixels = ops.reshape(seen, (-1, seen.shape[1], seen.shape[2] * seen.shape[3]))
+        pixels = flat(seen)
         light = ops.mean(pixels[:, : self.bands], axis=1)
         shape = moments(light, self._quadratic, self._window)
         summed = ops.concatenate([pixels, pixels * pixels, ops.ones_like(pixels[:, :1])], axis=1)
@@ -267,8 +269,7 @@ def _mean_and_deviation(apertures: Any) -> Any:
     The difference of two apertures with a linear edge is a ring that reaches linearly into its neighbours.
     Both are ``(batch, map, ring)``.
     """
-    first, rest = apertures[..., :1], apertures[..., 1:] - apertures[..., :-1]
-    sums = ops.concatenate([first, rest], axis=-1)
+    sums = steps(apertures)
     maps = sums.shape[1] // 2
     means = sums[:, :-1] / (sums[:, -1:] + 1e-3)
     mean, square = means[:, :maps], means[:, maps:]

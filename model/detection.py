@@ -5,7 +5,7 @@ the true-alarm probability that of samples with a signal (Zhang et al. 2022, PRD
 sqrt(p (1 - p) / n), one sigma.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -181,49 +181,6 @@ def true_alarms(
             )
         )
     return found
-
-
-def true_alarms_by(
-    noise_scores: Array,
-    signal_scores: Array,
-    cells: Mapping[str, Array],
-    *,
-    rates: Sequence[float] = FALSE_ALARMS,
-    least_noise: int = LEAST_NOISE,
-) -> list[dict[str, Any]]:
-    """Return one row for each cell and rate: the cell's values, and the numbers of its `TrueAlarm`.
-
-    Parameters
-    ----------
-    noise_scores, signal_scores : ndarray
-        Scores, ``(n,)`` and ``(m,)``.
-    cells : mapping of ndarray
-        What the signals are told apart by, ``(m,)`` each: ``{"snr": ...}`` or ``{"mass_solar": ..., "z": ...}``.
-    rates : sequence of float
-        False-alarm rates.
-    least_noise : int
-        See `threshold_at`.
-
-    Raises
-    ------
-    ModelError
-        As `true_alarms`, or a column's length is not that of the signals.
-    """
-    signals = np.asarray(signal_scores)
-    wrong = {name: np.shape(values) for name, values in cells.items() if np.shape(values) != signals.shape}
-    if wrong or not cells:
-        raise ModelError(
-            f"expected columns of shape {signals.shape} to tell signals apart, found {wrong or 'none'}",
-            "give one value a signal",
-        )
-    columns = np.stack([np.asarray(values, np.float64) for values in cells.values()], axis=1)
-    rows = []
-    for cell in np.unique(columns, axis=0):
-        chosen = signals[(columns == cell).all(axis=1)]
-        label = dict(zip(cells, cell.tolist(), strict=True))
-        for alarm in true_alarms(noise_scores, chosen, rates=rates, least_noise=least_noise):
-            rows.append({**label, **alarm.as_dict()})
-    return rows
 
 
 def _checked(scores: Array, kind: str) -> NDArray[np.float64]:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.deviations import clipped, hodges_lehmann, nmad
+from model.regression import finite_pairs
 from schemas.errors import ModelError
 
 Array = NDArray[Any]
@@ -131,7 +132,7 @@ def photoz_metrics(
             f"there is no definition of metrics {definition!r}",
             f"set target.definition to one of: {', '.join(DEFINITIONS)}",
         )
-    chosen, (true, pred) = DEFINITIONS[definition], _finite_pairs(z_true, z_pred)
+    chosen, (true, pred) = DEFINITIONS[definition], finite_pairs(z_true, z_pred)
     difference = pred - true
     delta = difference / (1 + true)
     robust = nmad(difference, 1 + true, constant=chosen.constant, centring=chosen.centring)
@@ -151,22 +152,6 @@ def photoz_metrics(
         mae=float(np.mean(np.abs(difference))),
         r2=float(1 - np.sum(difference**2) / squares) if squares > 0 else float("nan"),
     )
-
-
-def _finite_pairs(z_true: Array, z_pred: Array) -> tuple[Array, Array]:
-    true, pred = np.asarray(z_true, np.float64), np.asarray(z_pred, np.float64)
-    if true.shape != pred.shape:
-        raise ModelError(
-            f"expected as many estimates as labels, found {pred.shape} and {true.shape}",
-            "pass two arrays of the same shape",
-        )
-    finite = np.isfinite(true) & np.isfinite(pred)
-    if not finite.any():
-        raise ModelError(
-            f"none of {true.size} pairs of redshifts is finite",
-            "measure on labelled objects that were predicted",
-        )
-    return true[finite], pred[finite]
 
 
 def _sigma(definition: Definition, delta: Array, robust: float) -> tuple[float, Array]:

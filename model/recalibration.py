@@ -3,7 +3,7 @@
 NumPy only, since every worker that predicts applies it.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -18,8 +18,6 @@ Array = NDArray[Any]
 
 KINDS: Mapping[str, str] = {"gaussian": "alpha", "bins": "pit"}
 """Of the heads that can be recalibrated: the kind that suits them."""
-FLOOR = 1e-30
-"""Least probability whose logarithm is taken: a softmax in float32 gives hardly smaller ones."""
 
 
 def recalibrated(found: Estimates, head: Mapping[str, Any], fitted: Mapping[str, Any]) -> Estimates:
@@ -41,7 +39,7 @@ def recalibrated(found: Estimates, head: Mapping[str, Any], fitted: Mapping[str,
 
 
 def recalibrate(pdf: Array, fitted: Mapping[str, Any]) -> Array:
-    """Return PDFs recalibrated by a map of the PIT or a temperature that was learnt, as probabilities.
+    """Return PDFs recalibrated by a map of the PIT that was learnt, as probabilities.
 
     A row that cannot be normalised is NaN, as it was.
 
@@ -50,12 +48,13 @@ def recalibrate(pdf: Array, fitted: Mapping[str, Any]) -> Array:
     ModelError
         `fitted` is not a recalibration of PDFs.
     """
-    ways: dict[str, Callable[[Array, Mapping[str, Any]], Array]] = {"pit": _mapped, "temperature": _heated}
-    if fitted.get("kind") not in ways:
+    if fitted.get("kind") != KINDS["bins"]:
         raise ModelError(
-            f"PDFs cannot be recalibrated by {fitted.get('kind')!r}", f"fit one of: {', '.join(ways)}"
+            f"PDFs cannot be recalibrated by {fitted.get('kind')!r}", f"learn {KINDS['bins']!r} from them"
         )
-    return ways[fitted["kind"]](normalised(pdf), fitted)
+    total = np.minimum(cumulative(normalised(pdf)), 1.0)
+    total[:, -1] = np.where(np.isnan(total[:, -1]), np.nan, 1.0)  # a sum of many terms is not quite 1
+    return np.asarray(np.maximum(np.diff(mapped(total, fitted), axis=1), 0))
 
 
 def mapped(values: Array, fitted: Mapping[str, Any]) -> Array:
@@ -66,19 +65,3 @@ def mapped(values: Array, fitted: Mapping[str, Any]) -> Array:
     t = (values - x[place]) / width
     bend = (1 - t) * (width * slope[place] - rise) - t * (width * slope[place + 1] - rise)
     return np.asarray(np.clip(y[place] + t * (rise + (1 - t) * bend), 0, 1))
-
-
-def _mapped(pdf: Array, fitted: Mapping[str, Any]) -> Array:
-    total = np.minimum(cumulative(pdf), 1.0)
-    total[:, -1] = np.where(np.isnan(total[:, -1]), np.nan, 1.0)  # a sum of many terms is not quite 1
-    return np.asarray(np.maximum(np.diff(mapped(total, fitted), axis=1), 0))
-
-
-def _heated(pdf: Array, fitted: Mapping[str, Any]) -> Array:
-    heated = logits_of(pdf) / fitted["temperature"]
-    return normalised(np.exp(heated - heated.max(1, keepdims=True)))
-
-
-def logits_of(pdf: Array) -> Array:
-    """Return the logarithms of probabilities, those of none at all being `FLOOR`'s."""
-    return np.asarray(np.log(np.maximum(pdf, FLOOR)))

@@ -1,7 +1,7 @@
 """What recalibrations are learnt by: from labelled rows that neither the weights nor the choice of the epoch have seen.
 
-Three ways, each a few JSON-able numbers: a monotone map of the PIT, for any PDF; a temperature, for a softmax; a factor
-of Gaussian errors. `model.recalibration` applies them. What is wrong for one kind of galaxy, and the other way round
+Two ways, each a few JSON-able numbers: a monotone map of the PIT, for any PDF; a factor of Gaussian errors.
+`model.recalibration` applies them. What is wrong for one kind of galaxy, and the other way round
 for another, stays wrong.
 """
 
@@ -10,11 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator
-from scipy.optimize import bisect, minimize_scalar
+from scipy.optimize import bisect
 from scipy.stats import kstwo, norm
 
-from model.pdfs import bin_of, normalised
-from model.recalibration import FLOOR, logits_of
 from schemas.errors import ModelError
 
 Array = NDArray[Any]
@@ -27,9 +25,6 @@ _INNER, _ROWS_BEYOND = np.array([0.2, 0.4, 0.6, 0.8]), 10
 """Where the PIT's map is pinned: at every fifth, and towards both ends at half the level before as long as ten rows
 lie beyond (decided here: more points carry the rows' noise into the densities, fewer miss the tails; of six ways
 tried on Gaussian PDFs of wrong widths and on a forest's it did best on the whole, if not in each case)."""
-_MOST_IMPOSSIBLE = 0.002
-"""Largest share of true values in bins of no probability that a temperature is learnt with (decided here)."""
-_TEMPERATURES = (0.05, 20.0)
 _FACTORS = (1e-3, 1e3)
 _LEVELS = np.arange(1, 10) / 10
 """Levels of the coverage curve: bins of 10 % of confidence (Zhou X. et al. 2022, their code)."""
@@ -84,39 +79,6 @@ def uniformity(values: Array) -> tuple[float, float]:
     return ks, float(kstwo.sf(ks, n))
 
 
-def fit_temperature(pdf: Array, edges: Array, z_true: Array) -> Fitted:
-    """Learn the temperature T of softmax PDFs, softmax(logits / T), by the likelihood of the true values' bins.
-
-    Guo et al. 2017, section 4.2. The logits are the logarithms of the probabilities, up to a constant that a
-    softmax does not see. Rows with a true value outside the bins or a PDF that is not finite are left out. PDFs with
-    empty bins, as a forest's, have no temperature: one true value in such a bin would decide it.
-
-    Returns
-    -------
-    dict
-        ``kind`` "temperature", ``temperature`` (above 1: the PDFs were too narrow) and ``n`` rows.
-
-    Raises
-    ------
-    ModelError
-        There are too few rows, or too many true values lie in bins of no probability.
-    """
-    found = normalised(pdf)
-    used = np.isfinite(found).all(1) & (z_true >= edges[0]) & (z_true <= edges[-1])
-    check_enough(int(used.sum()))
-    logits, place = logits_of(found[used]), bin_of(edges, z_true[used])
-    _check_softmax(logits[np.arange(len(logits)), place])
-
-    def loss(log_temperature: float) -> float:
-        heated = logits / np.exp(log_temperature)
-        top = heated.max(1)
-        total = top + np.log(np.exp(heated - top[:, None]).sum(1))
-        return float((total - heated[np.arange(len(heated)), place]).mean())
-
-    best = minimize_scalar(loss, bounds=np.log(_TEMPERATURES), method="bounded", options={"xatol": 1e-4})
-    return {"kind": "temperature", "temperature": float(np.exp(best.x)), "n": len(logits)}
-
-
 def fit_alpha(z_true: Array, z_phot: Array, error: Array, *, least: int = MIN_ROWS) -> Fitted:
     """Learn the factor of Gaussian errors with which central intervals hold as many true values as they should.
 
@@ -164,15 +126,6 @@ def _levels(rows: int) -> Array:
     halvings = int(np.log2(_INNER[0] * rows / _ROWS_BEYOND))
     tail = _INNER[0] / 2.0 ** np.arange(halvings, 0, -1)
     return np.concatenate([tail, _INNER, 1 - tail[::-1]])
-
-
-def _check_softmax(logits: Array) -> None:
-    nowhere = int((logits <= np.log(FLOOR)).sum())
-    if nowhere > _MOST_IMPOSSIBLE * len(logits):
-        raise ModelError(
-            f"{nowhere} of {len(logits)} true values lie in bins whose probability is 0: these PDFs are no softmax",
-            "recalibrate them by a map of the PIT",
-        )
 
 
 def check_enough(n: int, least: int = MIN_ROWS) -> None:

@@ -6,7 +6,7 @@ never averaged over rows. A subset that was asked for is a row though nobody is 
 
 import math
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -74,17 +74,6 @@ def by_interval(z: Array, edges: Sequence[float], *, name: str = "z") -> list[Su
     return [*before, *inside, *after, *_unknown(z, name)]
 
 
-def by_class(classes: Array, names: Iterable[str], *, by: str = "class") -> list[Subset]:
-    """Cut objects by their class: those of `names` in their order, then whatever other there is.
-
-    >>> [subset.name for subset in by_class(np.array(["AGN", "?"]), ["Starburst", "AGN"])]
-    ['Starburst', 'AGN', '?']
-    """
-    found, asked = np.asarray(classes).astype(str), list(names)
-    others = sorted(set(found.tolist()) - set(asked))
-    return [Subset(by, name or "not known", found == name) for name in [*asked, *others]]
-
-
 def table(
     z_true: Array,
     z_pred: Array,
@@ -101,7 +90,7 @@ def table(
     z_true, z_pred : ndarray
         Spectroscopic and photometric redshifts of shape ``(n,)``.
     subsets : sequence of Subset
-        From `by_magnitude`, `by_class` and `by_interval`.
+        From `by_magnitude` and `by_interval`, or classes of one's own.
     definition : str
         A key of `model.metrics.DEFINITIONS`.
     scores : ndarray, optional
@@ -133,21 +122,6 @@ def table(
         {**_row(pairs, subset, bootstrap), "definition": definition, "text": text}
         for subset in (*subsets, whole)
     ]
-
-
-def markdown(rows: Sequence[Mapping[str, Any]], numbers: Sequence[str], *, digits: int = 4) -> str:
-    """Return rows as a Markdown table of subset, N and `numbers`, with uncertainties; – is what cannot be said.
-
-    >>> print(markdown([{"subset": "all", "n": 2, "bias": 0.01, "bias_err": 0.002}], ["bias"]))
-    | subset | N | bias |
-    |---|---:|---:|
-    | all | 2 | 0.0100 ± 0.0020 |
-    """
-    lines = ["| " + " | ".join(["subset", "N", *numbers]) + " |", "|---|" + "---:|" * (len(numbers) + 1)]
-    for row in rows:
-        cells = [_cell(row.get(name), row.get(f"{name}_err"), digits) for name in numbers]
-        lines.append("| " + " | ".join([row["subset"], format(row["n"], ","), *cells]) + " |")
-    return "\n".join(lines)
 
 
 @dataclass(frozen=True)
@@ -220,9 +194,3 @@ def _unknown(values: Array, name: str) -> list[Subset]:
 
 def _said(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
-
-
-def _cell(value: float | None, error: float | None, digits: int) -> str:
-    if value is None:
-        return "–"
-    return f"{value:.{digits}f}" + (f" ± {error:.{digits}f}" if error is not None else "")

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from model.views import is_moved
 from schemas.errors import ModelError
 
 _RESERVED = {
@@ -141,8 +142,8 @@ def _check_classes(classes: Sequence[Any], background: str, masses: Sequence[flo
 
 
 def _check_augmentation(found: Mapping[str, Any]) -> None:
-    moved = found["augment.rotation_deg"] or found["augment.shift"] or found["augment.flips"]
-    if moved or list(found["augment.zoom"]) != [1.0, 1.0] or found["input.average_symmetries"]:
+    augment = {key.removeprefix("augment."): value for key, value in found.items()}
+    if is_moved(augment) or found["input.average_symmetries"]:
         raise ModelError(
             "head 'pixel' cannot have [augment] or input.average_symmetries: labels would not follow the images",
             "set input.symmetries = true: windows and labels are turned and mirrored together",

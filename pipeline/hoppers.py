@@ -18,7 +18,7 @@ Arguments = Callable[[Unit, Staging], dict[str, object]]
 """From a unit and its place in the staging area to the keywords of the stage's work function."""
 
 
-_WORKERS = dict.fromkeys(("calibrate", "scene", "classify", "sources"), "infer")
+WORKERS_OF = dict.fromkeys(("calibrate", "scene", "classify", "sources"), "infer")
 """Stages whose tasks go to the workers of another stage, where workers are for some stages only."""
 
 
@@ -90,7 +90,7 @@ class Hopper:
         starts = self._mill.run_file.cluster.attempts - self._starts[unit.key]
         key = f"{unit.stage}-{unit.key}"
         self._out[key] = unit
-        worked_on_by = _WORKERS.get(unit.stage, unit.stage)
+        worked_on_by = WORKERS_OF.get(unit.stage, unit.stage)
         return Task(key, self._work, self._arguments_of(unit, attempt), attempt, starts, worked_on_by)
 
     def begin(self, unit: Unit) -> tuple[int, dict[str, Any]]:

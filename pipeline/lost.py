@@ -21,11 +21,6 @@ def lost_blocks(ledger: Ledger) -> list[LostBlock]:
         return [LostBlock(*row) for row in cursor.fetchall()]
 
 
-def lost_lines(ledger: Ledger) -> list[str]:
-    """Return a line a block that was given up."""
-    return [f"lost     {block.stage} {block.key}: {block.why}" for block in lost_blocks(ledger)]
-
-
 def most_lost(blocks: int) -> int:
     """Return how many of a stage's blocks may be given up.
 

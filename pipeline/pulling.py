@@ -11,7 +11,7 @@ from pipeline.sources.skyserver import SkyServer
 from pipeline.stages.pull import Catalogue, Partition, plan_partitions, row_limit
 from pipeline.stores.staging import Staging
 from schemas.digests import digest_of
-from schemas.imaging import MOSAIC
+from schemas.imaging import EMRI, MOSAIC
 from schemas.records import Receipt, Unit
 
 
@@ -32,14 +32,27 @@ def count_sample(mill: Mill, *, sample: str) -> Receipt:
     found = [asdict(partition) for partition in plan_partitions(server, sql, chosen, name=sample)]
     rows = sum(partition["rows"] for partition in found)
     limit = row_limit(sql, chosen)
+    facts: dict[str, Any] = {"partitions": found, "wanted": rows if limit is None else min(rows, limit)}
+    if mill.run_file.images.source == EMRI:
+        facts["waveforms"] = waveform_shares(server, sql)
     return Receipt(
         rows=rows,
         bytes=0,
         seconds=time.monotonic() - started,
         digest=digest_of({"partitions": found}),
-        facts={"partitions": found, "wanted": rows if limit is None else min(rows, limit)},
+        facts=facts,
         worker=whoami(),
     )
+
+
+def waveform_shares(server: Catalogue, sql: SampleSql) -> dict[str, float]:
+    """Return the share of a sample's rows whose signal has each waveform; noise has none."""
+    named = find("pipeline.sources.emri.source:named")
+    counts = server.query(sql.count_sql("waveform"), ["waveform", "n"]).to_pylist()
+    rows = sum(row["n"] for row in counts)
+    return {
+        named("waveform", row["waveform"]): row["n"] / rows for row in counts if row["waveform"] is not None
+    }
 
 
 def pull_arguments(mill: Mill, *, unit: Unit, staging: Staging) -> dict[str, Any]:

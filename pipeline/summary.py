@@ -9,7 +9,7 @@ from psycopg2.extensions import parse_dsn
 
 from model.definitions import DETECTION, PIXELS, REGRESSION, kind_of
 from pipeline.ledger import Ledger
-from pipeline.lost import lost_lines
+from pipeline.lost import lost_blocks
 from pipeline.report.facts import ReportFacts
 from pipeline.stores.binaries import find_binaries
 from schemas.errors import DatabaseError
@@ -22,6 +22,8 @@ STAGES = (
 )
 OPTIONAL = {"pretrain", "search", "calibrate", "scene", "classify", "sources"}
 """Stages that a run may do without: they are listed only where they are used."""
+WIDTH = max(map(len, STAGES))
+"""Letters of the first word of a line of progress."""
 
 
 def psql_program() -> str:
@@ -54,37 +56,35 @@ def progress_lines(ledger: Ledger) -> list[str]:
     for entry in ledger.progress():
         counts.setdefault(entry.stage, Counter())[entry.state] += entry.count
         rows[entry.stage] += entry.rows
-    lines = []
+    said: list[tuple[str, str]] = []
     for stage in STAGES:
         states = counts.get(stage, Counter())
         if not states and (stage in OPTIONAL or (stage == "infer" and "classify" in counts)):
             continue
         others = ", ".join(f"{count} {state}" for state, count in sorted(states.items()) if state != "done")
-        lines.append(
-            f"{stage:<8} {states['done']}/{sum(states.values())} units, {rows[stage]:,} rows"
-            + (f" ({others})" if others else "")
-            if states
-            else f"{stage:<8} not begun"
-        )
-    lines += [
-        f"failed   {count:,} {sample}: {reason} ({'permanent' if permanent else 'retryable'})"
+        words = f"{states['done']}/{sum(states.values())} units, {rows[stage]:,} rows"
+        said.append((stage, words + (f" ({others})" if others else "") if states else "not begun"))
+    said += [
+        ("failed", f"{count:,} {sample}: {reason} ({'permanent' if permanent else 'retryable'})")
         for (sample, reason, permanent), count in sorted(ledger.failure_counts().items())
         if reason != Status.DUPLICATE.reason
     ]
-    lines += [
-        f"twice    {twice:,} keys of {sample} came more than once; one row of each is kept"
+    said += [
+        ("twice", f"{twice:,} keys of {sample} came more than once; one row of each is kept")
         for sample, (_, receipt) in ledger.receipts("rows").items()
         if (twice := receipt.facts["duplicates"])
     ]
-    lines += [trial_line(key, receipt) for key, (_, receipt) in sorted(ledger.receipts("search").items())]
-    lines += lost_lines(ledger)
-    lines += [
-        f"error    {stage} {key}, attempt {attempt}: {text}" for stage, key, attempt, text in ledger.errors()
+    trials = sorted(ledger.receipts("search").items())
+    said += [("trial", _of_trial(key, receipt)) for key, (_, receipt) in trials]
+    said += [("lost", f"{block.stage} {block.key}: {block.why}") for block in lost_blocks(ledger)]
+    said += [
+        ("error", f"{stage} {key}, attempt {attempt}: {text}")
+        for stage, key, attempt, text in ledger.errors()
     ]
-    return lines
+    return [f"{word:<{WIDTH}} {text}" for word, text in said]
 
 
-def trial_line(key: str, receipt: Receipt) -> str:
+def _of_trial(key: str, receipt: Receipt) -> str:
     """Return what became of a trial of the search."""
     tried = ", ".join(f"{name} {value}" for name, value in receipt.facts["trial"].items())
     loss = receipt.facts["val_loss"]
@@ -93,7 +93,7 @@ def trial_line(key: str, receipt: Receipt) -> str:
         if loss is None
         else f"val_loss {loss:.5g} in epoch {receipt.facts['best_epoch']} of {receipt.facts['epochs']}"
     )
-    return f"trial    {key.removeprefix('trial/')}: {tried}: {found}"
+    return f"{key.removeprefix('trial/')}: {tried}: {found}"
 
 
 def closing_lines(facts: ReportFacts, *, report: str) -> list[str]:

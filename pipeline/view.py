@@ -7,6 +7,8 @@ from typing import Protocol
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from pipeline.summary import WIDTH
+
 LINE_EVERY_S = 5.0
 """Least time between two plain lines of one stage."""
 
@@ -61,7 +63,7 @@ class Bars:
 
     def __init__(self) -> None:
         self._progress = Progress(
-            TextColumn("{task.description:<8}"),
+            TextColumn(f"{{task.description:<{WIDTH}}}"),
             BarColumn(bar_width=40),
             MofNCompleteColumn(),
             TimeElapsedColumn(),

@@ -3,6 +3,7 @@
 import gc
 import itertools
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -15,6 +16,8 @@ from psycopg2.extensions import make_dsn
 from pipeline.ledger import Ledger
 from pipeline.stores import launcher
 from pipeline.stores.postgres import connect
+
+sys.path.insert(0, str(Path(__file__).parent))  # for `small_networks`
 
 # A shell that starts the tests in the background makes them deaf to Ctrl-C, and with them all they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -12,10 +12,7 @@ from pipeline.fields.mosaic import Mosaic
 from pipeline.fields.opening import open_field, open_labels, windows_over
 from schemas.config import RunFile
 from schemas.errors import ModelError, PlanError, StoreError
-from schemas.imaging import LOCAL, MOSAIC, SCENE_ARCSEC, SCENES
-
-_SCENE_CLASSES = ("spheroid", "disk", "irregular", "point_source", "background")
-"""Those of `pipeline.sandbox.scenes.CLASSES`, which a plan need not load the sandbox for; a test compares them."""
+from schemas.imaging import LOCAL, MOSAIC, SCENE_ARCSEC, SCENE_CLASSES, SCENES
 
 
 def check_fields(run_file: RunFile) -> None:
@@ -77,14 +74,14 @@ def _check_belongs_together(run_file: RunFile, classes: Sequence[str]) -> None:
 
 def _check_scenes(run_file: RunFile, classes: Sequence[str]) -> None:
     _check_drawn(run_file, "images.source")
-    if missing := sorted(set(_SCENE_CLASSES) - set(classes)):
+    if missing := sorted(set(SCENE_CLASSES) - set(classes)):
         raise PlanError(
             f"scenes have pixels of {', '.join(missing)}, which head.classes does not have: labels outside the classes",
-            f"set model.overrides.head.classes to {list(_SCENE_CLASSES)}",
+            f"set model.overrides.head.classes to {list(SCENE_CLASSES)}",
         )
-    if strange := sorted(set(classes) - set(_SCENE_CLASSES)):
+    if strange := sorted(set(classes) - set(SCENE_CLASSES)):
         raise PlanError(
-            f"the class {strange[0]!r} has no example: scenes have {', '.join(_SCENE_CLASSES)}",
+            f"the class {strange[0]!r} has no example: scenes have {', '.join(SCENE_CLASSES)}",
             'leave it out of head.classes, or learn from fields that show it (images.source = "mosaic")',
         )
 

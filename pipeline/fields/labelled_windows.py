@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from model.votes import Source
 from model.windows import Region
 from pipeline.fields.classes import background_of, classes_of
-from pipeline.fields.mosaic import Mosaic
+from pipeline.fields.mosaic import STRIP_VALUES, Mosaic
 from pipeline.fields.opening import open_field, open_labels
 from schemas.config import RunFile
 from schemas.errors import PlanError
@@ -27,13 +27,12 @@ COLUMNS = {
 """``field`` counts the fields of the run file, ``y`` and ``x`` [pixel] are where the window begins, and ``kind`` is the
 class of most of its pixels that are no background (the background's, where all are)."""
 _ID_BITS = 32
-_STRIP_VALUES = 1 << 24
 
 
 def strips(shape: Sequence[int], *, rows: int = 0) -> Iterator[Region]:
     """Yield strips of whole rows of a mosaic ``(y, x, plane)``, `rows` high or as many as are read at once."""
     height, width, planes = shape
-    step = rows or max(1, _STRIP_VALUES // (width * planes))
+    step = rows or max(1, STRIP_VALUES // (width * planes))
     for y in range(0, height, step):
         yield Region(y, min(y + step, height), 0, width)
 

@@ -23,8 +23,8 @@ _SHIFT_PIXELS = 0.5
 """How far apart [pixel] two bands may put the same corner."""
 _MEND = "copy the file again; if it is whole, mend NAXIS1, NAXIS2 or BITPIX in its header"
 _ALIGN = "bring them to one grid, for instance with SWarp or reproject"
-_STRIP_VALUES = 1 << 24
-"""Values that are looked at together when a mosaic is searched for blank pixels."""
+STRIP_VALUES = 1 << 24
+"""Values of a mosaic that are looked at together."""
 
 
 @dataclass(frozen=True)
@@ -244,7 +244,7 @@ def _check_positions(planes: Mapping[str, Plane], arcsec_per_pixel: float) -> No
 def _check_finite(mosaic: Mosaic) -> None:
     """Refuse a mosaic with pixels that are not finite, looking at a strip of rows at a time."""
     height, width, bands = mosaic.shape
-    rows = max(1, _STRIP_VALUES // (width * bands))
+    rows = max(1, STRIP_VALUES // (width * bands))
     for y in range(0, height, rows):
         bad = ~np.isfinite(mosaic[y : y + rows, 0:width])
         if bad.any():

@@ -23,6 +23,15 @@ MAPS: Mapping[str, tuple[str, ...]] = {"rank": ("rank",), "mean": ("mean", "vari
 _STRIP_ROWS = 256
 
 
+def bytes_per_pixel(classes: int, kinds: Sequence[str]) -> int:
+    """Return what the maps of a pixel take, uncompressed: how many windows voted, and the votes for each class.
+
+    >>> bytes_per_pixel(5, ["rank", "mean"])
+    64
+    """
+    return 4 * (1 + classes * sum(len(MAPS[kind]) for kind in kinds))
+
+
 def create_results(
     path: Path, windows: Windows, *, classes: Sequence[str], kinds: Sequence[str], tile: int
 ) -> zarr.Group:
@@ -107,9 +116,7 @@ def tile_files(group: zarr.Group, tile: Region) -> list[str]:
     ]
 
 
-def write_fits(
-    group: zarr.Group, folder: Path, *, header: fits.Header | None = None, overwrite: bool = False
-) -> list[Path]:
+def write_fits(group: zarr.Group, folder: Path, *, header: fits.Header | None = None) -> list[Path]:
     """Write the maps as FITS files, a strip of rows at a time.
 
     There is ``n.fits`` (int32), and of each class ``<class>.fits`` with the share of votes and
@@ -123,8 +130,6 @@ def write_fits(
         Where to write them.
     header : astropy.io.fits.Header, optional
         Whose sky coordinates to copy.
-    overwrite : bool
-        Whether files that are there already are replaced.
 
     Raises
     ------
@@ -140,8 +145,8 @@ def write_fits(
         for number, name in enumerate(classes)
     }
     written = [folder / "n.fits", *(folder / name for name in planes)]
-    if found := [path for path in written if path.exists() and not overwrite]:
-        raise StoreError(f"{found[0]} is there already", "choose another folder, or set overwrite")
+    if found := [path for path in written if path.exists()]:
+        raise StoreError(f"{found[0]} is there already", "choose another folder, or remove it")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _stream(written[0], _map(group, "n"), (), header)
@@ -156,7 +161,6 @@ def write_fits(
 
 def _stream(path: Path, values: Any, place: tuple[int, ...], header: fits.Header | None) -> None:
     """Write the plane ``values[..., *place]`` of a Zarr array, strip by strip."""
-    path.unlink(missing_ok=True)
     height, width = values.shape[:2]
     bits = 32 if values.dtype.kind == "i" else -32
     layout = {"SIMPLE": True, "BITPIX": bits, "NAXIS": 2, "NAXIS1": width, "NAXIS2": height}

@@ -17,7 +17,7 @@ from schemas.flags import Part
 
 LEVELS = np.array([*(np.arange(1, 20) / 20), 0.68])
 """Probabilities of the central intervals whose coverage is measured."""
-_TOLD = (0.68, 0.95)
+TOLD = (0.68, 0.95)
 _COLUMNS = ["z_spec", "z_phot", "z_phot_err", "split"]
 
 
@@ -40,8 +40,8 @@ def errors(facts: ReportFacts) -> Raw:
         f"{column} is the standard deviation of a Gaussian; N = {count(rows)}. "
         "Below the diagonal, errors are too small."
     )
-    values = [decimal(share[np.flatnonzero(level == LEVELS)[0]], digits=3) for level in _TOLD]
-    head = ["", *(f"coverage of {level:g}" for level in _TOLD)]
+    values = [decimal(share[np.flatnonzero(level == LEVELS)[0]], digits=3) for level in TOLD]
+    head = ["", *(f"coverage of {level:g}" for level in TOLD)]
     caption = "Coverage of central intervals. Line: what it should be."
     return section(
         "errors",

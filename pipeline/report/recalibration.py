@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.report.errors import TOLD
 from pipeline.report.facts import ReportFacts
 from pipeline.report.figure import BLUE, INK, MUTED, ORANGE, canvas
 from pipeline.report.markup import Raw, count, decimal, figure, grid, section, sentence, table
 
 _WORDS = {"alpha": "the factor of Gaussian errors", "pit": "the map of the PIT"}
-_TOLD = (0.68, 0.95)
 """Probabilities of the central intervals whose coverage is in the table."""
 
 
@@ -46,9 +46,9 @@ def _table(found: Mapping[str, Any]) -> Raw:
     rows = []
     for when in ("before", "after"):
         inside = dict(zip(levels, found["coverage"][when], strict=True))
-        shares = [decimal(inside[level], digits=3) for level in _TOLD]
+        shares = [decimal(inside[level], digits=3) for level in TOLD]
         rows.append([when, decimal(found["ks"][when], digits=3), f"{found['p'][when]:.2g}", *shares])
-    return table(["", "KS distance", "p if calibrated", *(f"coverage of {level:g}" for level in _TOLD)], rows)
+    return table(["", "KS distance", "p if calibrated", *(f"coverage of {level:g}" for level in TOLD)], rows)
 
 
 def _pits(found: Mapping[str, Any]) -> str:

@@ -7,6 +7,7 @@ from functools import cached_property
 import numpy as np
 
 from pipeline.sandbox.profiles import Blur
+from schemas.imaging import FRAME_ARCSEC
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ LAYERS: Mapping[str, Mapping[str, Camera]] = {
 
 
 def _sdss(band: str, fwhm_arcsec: float, depth_mag: float, per_light: float, bulge_share: float) -> Camera:
-    return Camera(band, 0.396, fwhm_arcsec, depth_mag, per_light, bulge_share)
+    return Camera(band, FRAME_ARCSEC, fwhm_arcsec, depth_mag, per_light, bulge_share)
 
 
 FRAMES: Mapping[str, Camera] = {

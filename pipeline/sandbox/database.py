@@ -104,7 +104,8 @@ class SkyDatabase:
         with self._turn:
             self._call(translated)
             for name in [late for late in self._late if re.search(rf"\b{late}\b", translated, re.IGNORECASE)]:
-                self._take(name, self._late.pop(name)())
+                self._take(name, self._late[name]())
+                del self._late[name]  # what could not be made is asked again
             try:
                 cursor = self._connection.execute(translated)
                 names = _distinct(column[0] for column in cursor.description)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pipeline.sandbox.cameras import LAYERS
 from pipeline.sandbox.catalogue import BANDS, GALAXY, Objects, read_galaxies, with_point_sources
 from pipeline.sandbox.csst.counter import CsstCounter
-from pipeline.sandbox.draw import NATIVE_ARCSEC, to_jpeg
+from pipeline.sandbox.draw import to_jpeg
 from pipeline.sandbox.field import Source, faint_sources
 from pipeline.sandbox.fits_answers import fits_answer
 from pipeline.sandbox.frames import FrameDrawer
@@ -26,6 +26,7 @@ from pipeline.sandbox.sky import unit_vectors
 from pipeline.sandbox.tables import build_tables
 from pipeline.sandbox.tractor import tractor_table
 from pipeline.sandbox.view import MARGIN_ARCSEC, View
+from schemas.imaging import FRAME_ARCSEC
 
 Floats = NDArray[np.float64]
 _FOOTPRINT_DEG = 1.5
@@ -103,7 +104,7 @@ class DefaultSky:
             self._add_object(light, view, blur, index)
         for source in faint_sources(self._seed, ra, dec, view.radius_deg):
             _add_source(light, view, blur, source)
-        light *= np.float32(NATIVE_ARCSEC**2)
+        light *= np.float32(FRAME_ARCSEC**2)
         rng = np.random.default_rng((*place, _NOISE_SEED, int(scale * 1e6), width, height))
         return to_jpeg(light, scale, rng)
 

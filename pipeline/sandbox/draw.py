@@ -5,10 +5,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.sandbox.answers import encode_jpeg
+from schemas.imaging import FRAME_ARCSEC
 
 Floats = NDArray[np.float64]
 Light = NDArray[np.float32]
-NATIVE_ARCSEC = 0.396  # the camera's pixel
 # Noise of one camera pixel under a dark sky in g, r, i, and the variance that one nanomaggy of light adds
 # [nanomaggy]: 54 s exposures, gains near 4 e-/DN, 150 to 260 DN per nanomaggy, skies of 21.8, 20.9, 20.2 mag.
 _SKY_SIGMA = np.array([0.017, 0.027, 0.041], dtype=np.float32)
@@ -37,7 +37,7 @@ def add_noise(light: Light, scale_arcsec: float, rng: np.random.Generator) -> Li
     -------
     numpy.ndarray, ``(3, h, w)``
     """
-    noise = grain(light.shape, scale_arcsec, NATIVE_ARCSEC, rng)
+    noise = grain(light.shape, scale_arcsec, FRAME_ARCSEC, rng)
     sigma = np.sqrt(
         _SKY_SIGMA[:, None, None] ** 2 + _VARIANCE_PER_LIGHT[:, None, None] * np.maximum(light, 0)
     )

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from pipeline.sandbox.cameras import LAYERS
-from schemas.imaging import CSST_ARCSEC, CSST_PIXELS
+from schemas.imaging import CSST_ARCSEC, CSST_PIXELS, JPEG_PIXELS
 
 Number = TypeVar("Number", int, float)
-SIZE_RANGE = (64, 2048)  # what SkyServer's cutout service gives [pixel]
 DEFAULT_SCALE_ARCSEC = 0.396127  # the SDSS camera's pixel, SkyServer's default
 
 _ROUTES = {
@@ -131,7 +130,7 @@ def read_cutout(parameters: Mapping[str, str]) -> CutoutRequest:
     given = {name.lower(): value for name, value in parameters.items()}
     ra, dec, scale = _place(given, "scale", DEFAULT_SCALE_ARCSEC)
     width, height = (_number(int, given, name, 128) for name in ("width", "height"))
-    low, high = SIZE_RANGE
+    low, high = JPEG_PIXELS
     if not (low <= width <= high and low <= height <= high):
         raise BadRequestError(f"width and height must be within [{low}, {high}] pixels.")
     return CutoutRequest(ra, dec, scale, width, height)

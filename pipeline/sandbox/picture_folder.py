@@ -13,9 +13,9 @@ import pyarrow.csv as pacsv
 from PIL import Image
 
 from schemas.errors import StoreError
+from schemas.imaging import FRAME_ARCSEC
 
 CATALOGUE = "catalog.csv"
-SCALE_ARCSEC = 0.396
 _STEP_DEG = 0.5
 _RING = 720  # pictures on a circle of constant declination
 
@@ -54,7 +54,7 @@ def read_pictures(folder: Path) -> tuple[pa.Table, pa.Table]:
         {
             "ra": ra,
             "dec": dec,
-            "scale": np.full(len(number), SCALE_ARCSEC),
+            "scale": np.full(len(number), FRAME_ARCSEC),
             "width": sizes[:, 0].astype(np.int64),
             "height": sizes[:, 1].astype(np.int64),
             "file": table["file"],

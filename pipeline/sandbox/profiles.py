@@ -25,7 +25,7 @@ DE_VAUCOULEURS = (
 )
 # SDSS's PSF: a core and a wing of thrice its width with a tenth of the light.
 _WING_SHARE, _WING_WIDTH = 0.1, 3.0
-_SIGMA_PER_FWHM = 1 / 2.3548
+SIGMA_PER_FWHM = 1 / 2.3548
 
 
 class Blur:
@@ -38,7 +38,7 @@ class Blur:
     """
 
     def __init__(self, fwhm_arcsec: float) -> None:
-        core = (fwhm_arcsec * _SIGMA_PER_FWHM) ** 2
+        core = (fwhm_arcsec * SIGMA_PER_FWHM) ** 2
         self.weights = np.array([1 - _WING_SHARE, _WING_SHARE])
         self.variances = np.array([core, core * _WING_WIDTH**2])
 

@@ -12,7 +12,6 @@ import pyarrow as pa
 
 from pipeline.sandbox.profiles import DE_VAUCOULEURS, EXPONENTIAL
 from pipeline.sandbox.scenes import (
-    CLASSES,
     Component,
     Light,
     SceneSource,
@@ -21,8 +20,9 @@ from pipeline.sandbox.scenes import (
     signal_to_noise,
 )
 from schemas.errors import PlanError
+from schemas.imaging import SCENE_CLASSES
 
-KINDS = tuple(name for name in CLASSES if name != "background")
+KINDS = tuple(name for name in SCENE_CLASSES if name != "background")
 _WINDOW, _FIELD, _LATTICE = 1, 2, 3
 _EMPTY_SHARE = 0.1
 """Share of training windows without a source in their middle."""

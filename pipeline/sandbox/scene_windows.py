@@ -14,13 +14,14 @@ from pipeline.sandbox.scene_sources import (
     training_windows,
     truth_table,
 )
-from pipeline.sandbox.scenes import CANDELS, CLASSES, HSC, Light, Survey, draw_scene
+from pipeline.sandbox.scenes import CANDELS, HSC, Light, Survey, draw_scene
+from schemas.imaging import SCENE_CLASSES
 
 SURVEYS = (CANDELS, HSC)
 WINDOWS = 40_000
 """Rows of the table; any number can be drawn, but so many are more than a network of this size wants."""
-_CENTRE_DEG = (53.1228, -27.8051)
-"""Of GOODS-S, about which the windows are said to lie; nothing else of that field is in them."""
+CENTRE_DEG = (53.1228, -27.8051)
+"""Of GOODS-S, about which windows and scenes are said to lie; nothing else of that field is in them."""
 _NOISE_OF = ("field", "lattice", "noise")
 """Scenes of one seed have each its own noise, decided by their place here."""
 _STEP_DEG = 1 / 60
@@ -40,8 +41,8 @@ def scene_window_table() -> pa.Table:
     """
     number = np.arange(WINDOWS)
     side = int(np.ceil(np.sqrt(WINDOWS)))
-    dec = _CENTRE_DEG[1] + (number // side - side / 2) * _STEP_DEG
-    ra = _CENTRE_DEG[0] + (number % side - side / 2) * _STEP_DEG / np.cos(np.radians(dec))
+    dec = CENTRE_DEG[1] + (number // side - side / 2) * _STEP_DEG
+    ra = CENTRE_DEG[0] + (number % side - side / 2) * _STEP_DEG / np.cos(np.radians(dec))
     return pa.table(
         {
             "windowid": pa.array(number, pa.int64()),
@@ -111,4 +112,4 @@ def _places(survey: Survey, bands: Sequence[str]) -> list[int]:
 
 
 def _in_order(labels: Light, classes: Sequence[str]) -> NDArray[np.float32]:
-    return np.ascontiguousarray(labels[..., [CLASSES.index(name) for name in classes]])
+    return np.ascontiguousarray(labels[..., [SCENE_CLASSES.index(name) for name in classes]])

@@ -13,20 +13,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.sandbox.profiles import DE_VAUCOULEURS, EXPONENTIAL, Blur, galaxy, point
+from pipeline.sandbox.profiles import DE_VAUCOULEURS, EXPONENTIAL, SIGMA_PER_FWHM, Blur, galaxy, point
+from schemas.imaging import SCENE_CLASSES
 
 Floats = NDArray[np.float64]
 Light = NDArray[np.float32]
 
-CLASSES = ("spheroid", "disk", "irregular", "point_source", "background")
-"""The classes of a pixel, in the order of labels and networks (Hausen & Robertson 2020)."""
-BACKGROUND = CLASSES.index("background")
+BACKGROUND = SCENE_CLASSES.index("background")
 
 _REACH = {EXPONENTIAL[0].size: 4.0, DE_VAUCOULEURS[0].size: 8.0}
 """Where the profiles end, in half-light radii."""
 _PSF_REACH = 4.0
 """Where the PSF ends, in widths at half maximum: beyond it is 1 part in 1,000 of its light."""
-_SIGMA_PER_FWHM = 1 / 2.3548
 _NOISE = 17
 """Tells the random numbers of the noise from others of the same seed."""
 
@@ -73,7 +71,7 @@ class Survey:
         A point source of Gaussian width s [pixel], measured as well as can be, has the noise of ``4 pi s**2`` pixels
         (King 1983, PASP 95, 163).
         """
-        width = np.array(self.fwhm_arcsec) * _SIGMA_PER_FWHM / self.arcsec_per_pixel
+        width = np.array(self.fwhm_arcsec) * SIGMA_PER_FWHM / self.arcsec_per_pixel
         return self.flux(np.array(self.depth_mag)) / 5 / np.sqrt(4 * np.pi * width**2)
 
     def flux(self, magnitude: Any) -> Any:
@@ -135,7 +133,7 @@ class SceneSource:
     y, x : float
         Its centre, in pixels counted from 0.
     kind : str
-        One of `CLASSES`.
+        One of `SCENE_CLASSES`.
     magnitude : float
         AB, in the reference band.
     slope : float
@@ -199,12 +197,12 @@ def draw_scene(
     """
     bands = len(survey.bands)
     image = np.zeros((*shape, bands), np.float32)
-    signal = np.zeros((*shape, len(CLASSES)), np.float32)
+    signal = np.zeros((*shape, len(SCENE_CLASSES)), np.float32)
     weights = (1 / survey.sigma / np.sqrt(bands)).astype(np.float32)
     for source in sources:
         place, light = _stamp(survey, source, shape)
         image[place] += light
-        signal[place][..., CLASSES.index(source.kind)] += light @ weights
+        signal[place][..., SCENE_CLASSES.index(source.kind)] += light @ weights
     total = signal.sum(axis=-1, keepdims=True)
     labels = np.where(total > threshold, signal / np.maximum(total, 1e-30), 0).astype(np.float32)
     labels[..., BACKGROUND] = 1 - (total[..., 0] > threshold)

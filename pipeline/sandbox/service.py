@@ -172,9 +172,14 @@ class SandboxService:
         if kind is None:
             return web.Response(body=body, content_type=BZIP2_TYPE)
         self.stats.faults[kind] += 1
-        tile = self._sky.frame(wanted, blank=True) or b""
+        tile = b""
+        if kind == "black_200":
+            tile = await loop.run_in_executor(self._drawers, self._blank_frame, wanted)
         faults = self._options.faults
         return await break_answer(request, kind, faults, body=body, tile=tile, content_type=BZIP2_TYPE)
+
+    def _blank_frame(self, wanted: FrameRequest) -> bytes:
+        return self._sky.frame(wanted, blank=True) or b""
 
     async def _draw(self, wanted: PlacedRequest) -> bytes | None:
         if self._plan.is_outside(wanted.ra, wanted.dec):

@@ -10,11 +10,13 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.fields.files import files_digest
+from pipeline.fields.classes import background_of
+from pipeline.fields.files import learnt_from
 from pipeline.fields.labelled_windows import TABLE, window_table
 from pipeline.sandbox.tsql import SqlRejectedError, translate
 from pipeline.stores.staging import disk_errors
 from schemas.config import RunFile
+from schemas.digests import digest_of
 from schemas.errors import SourceError
 
 
@@ -48,16 +50,16 @@ class FieldServer:
 
 
 def open_field_server(run_file: RunFile) -> FieldServer:
-    """Return what answers queries on the run's own fields; its table is made unless it is there for the same files.
+    """Return what answers queries on the run's own fields; its table is made unless it is there for the same.
 
     Raises
     ------
     PlanError, StoreError
         See `pipeline.fields.labelled_windows.window_table`.
     """
-    known = [files_digest(run_file, name) for name, field in run_file.fields.items() if field.labels]
-    name = "-".join(digest[:8] for digest in known)
-    path = run_file.folder / "fields" / f"windows-{run_file.images.pixels}-{name}.parquet"
+    made_from = {**learnt_from(run_file), "background": background_of(run_file)}
+    name = f"windows-{run_file.images.pixels}-{digest_of(made_from)[:16]}.parquet"
+    path = run_file.folder / "fields" / name
     if not path.exists():
         _write(window_table(run_file), path)
     return FieldServer(str(path), run_file.source.row_cap)

@@ -1,6 +1,5 @@
 """Signals of inspirals as a source of images: no server has them, the workers compute them from a row's columns."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -8,8 +7,7 @@ import numpy as np
 
 from cluster.work import find
 from pipeline.sources.images import Asking, Body, Place, asking_of
-from pipeline.sources.verdicts import Verdict
-from schemas.arrays import DIGEST_BYTES
+from pipeline.sources.verdicts import Verdict, digest_of
 from schemas.config import RunFile
 from schemas.errors import ModelError
 from schemas.flags import Status
@@ -58,5 +56,6 @@ class SignalSource(Asking):
             signal = find("pipeline.sources.emri.waveforms:signal")(named, samples=self.samples)
         except ModelError as error:
             return Verdict(Status.INVALID, error.message)
-        digest = hashlib.sha256(numbers.tobytes()).digest()[:DIGEST_BYTES]
-        return Verdict(Status.OK, pixels=np.ascontiguousarray(signal.T), digest=digest)
+        return Verdict(
+            Status.OK, pixels=np.ascontiguousarray(signal.T), digest=digest_of([numbers.tobytes()])
+        )

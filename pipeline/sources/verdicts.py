@@ -33,8 +33,8 @@ class Verdict:
     target: np.ndarray | None = None
 
 
-def digest_of(bodies: Iterable[bytes]) -> bytes:
-    """Return the stored digest of the bodies that an image was made from."""
+def digest_of(bodies: Iterable[bytes | memoryview]) -> bytes:
+    """Return the stored digest of what an image was made from: the bodies of answers, or arrays."""
     digest = hashlib.sha256()
     for body in bodies:
         digest.update(body)

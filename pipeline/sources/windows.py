@@ -1,6 +1,5 @@
 """Windows with labels of their pixels as sources of images: no server has them, the workers draw or read them."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,11 +10,10 @@ from cluster.work import find
 from model.windows import Region
 from pipeline.fields.classes import classes_of
 from pipeline.sources.images import Asking, Body, Place, asking_of
-from pipeline.sources.verdicts import Verdict
-from schemas.arrays import DIGEST_BYTES
+from pipeline.sources.verdicts import Verdict, digest_of
 from schemas.config import RunFile
 from schemas.flags import Status
-from schemas.imaging import MADE_FROM, MOSAIC, SCENES
+from schemas.imaging import MOSAIC, NEEDED_COLUMNS, SCENES
 
 SCENE_SEED = 1998
 """Seed of the scenes that are learnt from, that of the default sky: a window is a function of it and of its number."""
@@ -54,7 +52,7 @@ class SceneSource(_WindowSource):
     @property
     def columns(self) -> tuple[str, ...]:
         """The number of a window."""
-        return MADE_FROM[SCENES]
+        return NEEDED_COLUMNS[SCENES]
 
     def judge(self, place: Place, bodies: Sequence[Body]) -> Verdict:
         """Draw a row's window and its labels."""
@@ -80,7 +78,7 @@ class MosaicSource(_WindowSource):
     @property
     def columns(self) -> tuple[str, ...]:
         """The field of a window, and where it begins [pixel]."""
-        return MADE_FROM[MOSAIC]
+        return NEEDED_COLUMNS[MOSAIC]
 
     def judge(self, place: Place, bodies: Sequence[Body]) -> Verdict:
         """Cut out a row's window and its labels, or say why there is none.
@@ -106,6 +104,5 @@ class MosaicSource(_WindowSource):
 
 
 def _verdict(image: Any, labels: Any) -> Verdict:
-    digest = hashlib.sha256(np.ascontiguousarray(image).data)
-    digest.update(np.ascontiguousarray(labels).data)
-    return Verdict(Status.OK, pixels=image, digest=digest.digest()[:DIGEST_BYTES], target=labels)
+    digest = digest_of(np.ascontiguousarray(one).data for one in (image, labels))
+    return Verdict(Status.OK, pixels=image, digest=digest, target=labels)

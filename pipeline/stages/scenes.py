@@ -11,13 +11,10 @@ from astropy.io import fits
 
 from cluster.work import whoami
 from pipeline.fields.files import TRUTH
-from pipeline.sandbox.scene_windows import DrawnField, draw_field
+from pipeline.sandbox.scene_windows import CENTRE_DEG, DrawnField, draw_field
 from pipeline.stores.rows import table_digest
 from pipeline.stores.staging import Staging, disk_errors, seal
 from schemas.records import Receipt
-
-_CENTRE_DEG = (53.1228, -27.8051)
-"""Where scenes are said to lie, on a tangent plane: about GOODS-S, with which they have nothing else in common."""
 
 
 def draw_scene(
@@ -77,8 +74,8 @@ def _header(shape: tuple[int, int], arcsec_per_pixel: float) -> fits.Header:
         {
             "CTYPE1": "RA---TAN",
             "CTYPE2": "DEC--TAN",
-            "CRVAL1": _CENTRE_DEG[0],
-            "CRVAL2": _CENTRE_DEG[1],
+            "CRVAL1": CENTRE_DEG[0],
+            "CRVAL2": CENTRE_DEG[1],
             "CRPIX1": (shape[1] + 1) / 2,
             "CRPIX2": (shape[0] + 1) / 2,
             "CDELT1": -step_deg,

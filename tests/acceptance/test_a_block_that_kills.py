@@ -40,7 +40,7 @@ def test_blocks_that_kill_are_named_the_rest_is_published_and_a_retry_wins_them(
         assert done.returncode == 0, done.stdout + done.stderr
         said = run.command("status").stdout
         for stage, key in LOST:
-            assert f"lost     {stage} {key}: " in said, said
+            assert f"lost      {stage} {key}: " in said, said
         assert run.query(PUBLISHED) == [("spectro", GALAXIES - BLOCK), ("targets", BLOCK)]
         assert run.query(NAMED) == [("targets", BLOCK)]
 

@@ -341,7 +341,7 @@ def test_a_report_counts_what_receipts_say_and_names_the_version_the_view_shows(
     said = dict(line.split(maxsplit=1) for line in closing_lines(facts, report="report.html"))
     assert said["published"] == "20 as catalogue.photoz, version 1 (rolled back; the newest is version 2)"
     assert said["duplicates"].startswith("7 keys") and said["failed"] == "20"
-    assert "twice    7 keys of spectro came more than once; one row of each is kept" in status
+    assert "twice     7 keys of spectro came more than once; one row of each is kept" in status
 
 
 def test_a_version_with_other_columns_takes_over_the_view_and_its_cone_search(connection, tmp_path):

@@ -13,8 +13,9 @@ from pipeline.sources.emri.m12 import LEAST_SNR, SPIN, loudest_snr
 from pipeline.sources.emri.populations import MASSES, REDSHIFTS, WINDOW_S, group, training
 from pipeline.sources.emri.source import Source
 from pipeline.sources.emri.waveforms import signal
-from pipeline.sources.emri.whitening import SAMPLES, optimal_snr
+from pipeline.sources.emri.whitening import optimal_snr
 from schemas.errors import ModelError
+from schemas.imaging import EMRI_SAMPLES
 
 WIDE = Source(
     mass_solar=1e4,
@@ -62,7 +63,7 @@ def test_far_from_the_hole_both_kludges_are_the_same_wave(change):
 def test_near_the_hole_the_augmented_kludge_is_as_loud_within_a_factor_and_sampled_alike():
     row = next(row for row in group(3, 1, 3).to_pylist() if row["label"])
     found = signal(row)
-    assert found.shape == (2, SAMPLES) and found.dtype == np.float32
+    assert found.shape == (2, EMRI_SAMPLES) and found.dtype == np.float32
     assert optimal_snr(found) == pytest.approx(row["snr"], rel=1e-5)
     # The same orbit by the other kludge is another wave: phases drift apart within days.
     assert abs(overlap(found, signal({**row, "waveform": "AK"}))) < 0.5

@@ -362,6 +362,23 @@ def test_windows_of_one_s_own_mosaic_are_cut_with_their_labels(tmp_path):
     assert (held.target[4].argmax(-1) == labels[16:32, 16:32]).all()
 
 
+def test_a_table_of_windows_is_of_its_classes_background_and_order_of_fields(tmp_path):
+    labels = np.broadcast_to(np.where(np.arange(48) % 2, 4, 0), (40, 48))
+    own = own_field(tmp_path / "own", values=labels)
+    images = {"source": "mosaic", "bands": ["V", "H"], "pixels": 16, "arcsec_per_pixel": 0.06}
+
+    def windows(overrides, **fields):
+        model = {"preset": "morpheus", "overrides": {**SMALL, "head": overrides}}
+        run = a_run(tmp_path / "runs", images=images, model=model, fields=fields)
+        found = open_field_server(run).query("SELECT field, kind FROM FieldWindows", ["field", "kind"])
+        return {(row["field"], row["kind"]) for row in found.to_pylist()}
+
+    assert windows({}, own=own) == {(0, 0)}  # class 4 is the background
+    assert windows({"classes": list(CLASSES[::-1])}, own=own) == {(0, 4)}  # class 0 is
+    assert windows({"background": CLASSES[0]}, own=own) == {(0, 4)}
+    assert windows({}, unlabelled={"bands": own["bands"]}, own=own) == {(1, 0)}
+
+
 def test_a_row_beside_the_mosaic_is_a_failure_and_no_image(tmp_path):
     run = a_run(tmp_path / "runs", fields={"own": own_field(tmp_path / "own")})
     run = run.model_copy(update={"images": run.images.model_copy(update={"source": "mosaic"})})

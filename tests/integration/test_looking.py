@@ -71,7 +71,7 @@ def test_status_shows_the_training_and_the_trials_while_another_driver_is_at_wor
     say(mill.folder / "training" / "abc", START, *EPOCHS, STEP)
     assert main(["status", str(run_file)]) == 0
     out = capsys.readouterr().out
-    assert "search   1/1 units" in out and "trial    000: head.bins 90: val_loss 0.5 in epoch 1 of 1" in out
+    assert "search    1/1 units" in out and "trial     000: head.bins 90: val_loss 0.5 in epoch 1 of 1" in out
     assert "train model: epoch 5/9, batch 7/40, loss 0.125, val_loss 0.5, 99 images/s, 2 trainers" in out
     assert "val_loss █▃▁ 2 to 0.5, lowest 0.5 in epoch 4" in out
 

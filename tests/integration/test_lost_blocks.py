@@ -141,7 +141,7 @@ def test_a_block_that_kills_is_given_up_named_and_asked_for_again_but_not_one_th
     assert (lost.stage, lost.key) == ("fetch", keys[0]) and "died 2 times" in lost.why
     assert zarr.open_group(cube)["status"][3] == Status.BLOCK_LOST
     assert mill.ledger.failure_counts()["spectro", "block lost", False] == 2
-    assert f"lost     fetch {keys[0]}: {lost.why}" in progress_lines(mill.ledger)
+    assert f"lost      fetch {keys[0]}: {lost.why}" in progress_lines(mill.ledger)
     assert mill.ledger.todo(blocks("fetch")) == [] and mill.ledger.errors() == []
     assert mill.ledger.reset("fetch", mill.ledger.retryable("fetch")) == 1
     assert drive("fetch", blocks("fetch"), deadly=False) == keys

@@ -15,7 +15,9 @@ import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(1, str(Path(__file__).parents[1]))
 
+from small_networks import menko_branches
 from trainers import small_job, toy
 
 from model.batches import Batch
@@ -41,20 +43,7 @@ DESCENT = {"optimizer.kind": "sgd", "optimizer.learning_rate": 0.02}
 IN_PIECES = {**SMALL, **DESCENT, "training.accumulate": 5, "optimizer.clip_norm": 0.2}
 CONVOLUTIONAL = {
     **DESCENT,
-    "network.branches": [
-        {
-            "name": "cnn",
-            "input": "image",
-            "layers": [
-                {"kind": "conv", "kernel": 3, "filters": 8, "norm": True, "activation": "relu"},
-                {"kind": "conv", "kernel": 1, "filters": 8, "norm": True, "activation": "relu"},
-                {"kind": "pool", "size": 2},
-                {"kind": "conv", "kernel": 3, "filters": 8, "norm": True, "activation": "relu"},
-                {"kind": "global_average"},
-                {"kind": "dropout"},
-            ],
-        }
-    ],
+    **menko_branches(pointwise=True),
     "network.dropout": 0.3,
     "network.l2": 0.1,
 }

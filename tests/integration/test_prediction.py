@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from small_networks import menko_branches
 
 from model.bundles import load_bundle, write_bundle
 from model.estimates import estimate
@@ -112,25 +113,7 @@ def test_a_pdf_and_its_estimate_agree(tmp_path, cube, bundle):
 @pytest.mark.parametrize("preset", ["light", "menko"])
 def test_predictions_do_not_depend_on_batch_or_block(tmp_path, cube, bundle, preset):
     if preset == "menko":
-        bundle = _bundle(
-            tmp_path / "bundle",
-            "menko",
-            **{
-                "network.branches": [
-                    {
-                        "name": "cnn",
-                        "input": "image",
-                        "layers": [
-                            {"kind": "conv", "kernel": 3, "filters": 8, "norm": True, "activation": "relu"},
-                            {"kind": "pool", "size": 2},
-                            {"kind": "conv", "kernel": 3, "filters": 8, "norm": True, "activation": "relu"},
-                            {"kind": "global_average"},
-                            {"kind": "dropout"},
-                        ],
-                    }
-                ]
-            },
-        )
+        bundle = _bundle(tmp_path / "bundle", "menko", **menko_branches())
     _, whole = _predict(cube, bundle, tmp_path / "whole")
     for batch in (7, 500):
         _, other = _predict(cube, bundle, tmp_path / f"b{batch}", batch=batch)
@@ -189,26 +172,7 @@ def test_dropout_that_never_rests_is_of_the_row_whatever_batch_block_or_engine_i
 
 
 def test_averaging_over_symmetries_gives_the_same_answer_for_every_symmetry(tmp_path, images):
-    path = _bundle(
-        tmp_path / "b",
-        "menko",
-        **{
-            "network.branches": [
-                {
-                    "name": "cnn",
-                    "input": "image",
-                    "layers": [
-                        {"kind": "conv", "kernel": 3, "filters": 8, "norm": True, "activation": "relu"},
-                        {"kind": "pool", "size": 2},
-                        {"kind": "conv", "kernel": 3, "filters": 8, "norm": True, "activation": "relu"},
-                        {"kind": "global_average"},
-                        {"kind": "dropout"},
-                    ],
-                }
-            ],
-            "input.average_symmetries": True,
-        },
-    )
+    path = _bundle(tmp_path / "b", "menko", **menko_branches(), **{"input.average_symmetries": True})
     image = images[:1]
     predictor = Predictor([load_bundle(path)], batch=2)
     found = predictor(np.concatenate([image, image[:, ::-1]]))
@@ -252,22 +216,7 @@ def test_passes_of_two_bundles_are_all_different(bundle, other, images):
 
 
 def test_a_head_without_a_pdf_takes_its_error_from_the_spread(tmp_path, cube):
-    small = {
-        "network.branches": [
-            {
-                "name": "cnn",
-                "input": "image",
-                "layers": [
-                    {"kind": "conv", "kernel": 3, "filters": 8, "norm": True, "activation": "relu"},
-                    {"kind": "pool", "size": 2},
-                    {"kind": "conv", "kernel": 3, "filters": 8, "norm": True, "activation": "relu"},
-                    {"kind": "global_average"},
-                    {"kind": "dropout"},
-                ],
-            }
-        ]
-    }
-    paths = [_bundle(tmp_path / f"{seed}", "menko", seed=seed, **small) for seed in (1, 2, 3)]
+    paths = [_bundle(tmp_path / f"{seed}", "menko", seed=seed, **menko_branches()) for seed in (1, 2, 3)]
     single = [_predict(cube, path, tmp_path / "one")[1]["z_phot"].to_numpy() for path in paths]
     _, table = _predict(cube, paths, tmp_path / "all")
     assert table["z_phot"].to_numpy() == pytest.approx(np.mean(single, 0), abs=1e-6)

@@ -15,6 +15,7 @@ import zarr
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from small_networks import menko_branches
 from trainers import SKY, real_sky, toy, train_in_groups
 
 LOSS, WEIGHTS = 2e-5, 2e-5
@@ -26,19 +27,7 @@ SHIPPED = 1e-4
 DESCENT = {"optimizer.kind": "sgd", "optimizer.momentum": 0.0, "optimizer.schedule": "constant"}
 CONVOLUTIONAL = {
     **DESCENT,
-    "network.branches": [
-        {
-            "name": "cnn",
-            "input": "image",
-            "layers": [
-                {"kind": "conv", "kernel": 3, "filters": 4, "norm": True, "activation": "relu"},
-                {"kind": "pool", "size": 2},
-                {"kind": "conv", "kernel": 3, "filters": 8, "norm": True, "activation": "relu"},
-                {"kind": "global_average"},
-                {"kind": "dropout"},
-            ],
-        }
-    ],
+    **menko_branches(first=4),
     "network.l2": 0.1,
     "network.dropout": 0.3,
     "input.symmetries": True,

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
-_LYMAN_LIMIT_A = 911.75
+LYMAN_LIMIT_A = 911.75
 # Lyman alpha to delta: wavelengths [Angstrom] and coefficients of Madau (1995), eq. 15 and footnote.
 _SERIES = ((1215.67, 0.0036), (1025.72, 1.7e-3), (972.537, 1.2e-3), (949.743, 9.3e-4))
 
@@ -39,7 +39,7 @@ def hydrogen_transmission(wavelength_a: Floats, z: float) -> Floats:
     for line_a, strength in _SERIES:
         blueward = wavelength_a < line_a * (1 + z)
         depth += np.where(blueward, strength * (wavelength_a / line_a) ** 3.46, 0)
-    limit = np.clip(wavelength_a / _LYMAN_LIMIT_A, 1.0, 1 + z)  # a photon starts to ionise here on its way
+    limit = np.clip(wavelength_a / LYMAN_LIMIT_A, 1.0, 1 + z)  # a photon starts to ionise here on its way
     source = 1 + z
     # Footnote 3 of the paper: photoelectric absorption between the limit and the source.
     depth += (

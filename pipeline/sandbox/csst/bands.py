@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.sandbox.profiles import Blur
+from schemas.imaging import CSST_ARCSEC
 
 Floats = NDArray[np.float64]
 
 BANDS = ("nuv", "u", "g", "r", "i", "z", "y")
-PIXEL_ARCSEC = 0.075
 LIMIT_MAG = np.array([25.4, 25.5, 26.2, 26.0, 25.8, 25.7, 25.5])
 """Magnitudes of a point source of five sigma (Zhou et al. 2022) [AB]."""
 IMAGE_SIGMA = np.array([10.65, 7.84, 9.94, 10.59, 10.59, 9.56, 11.53])
@@ -60,7 +60,7 @@ class GaussianBlur(Blur):
 
     def __init__(self, ee80_arcsec: float) -> None:
         self.weights = np.array([1.0])
-        self.variances = np.array([psf_sigma_arcsec(ee80_arcsec) ** 2 + PIXEL_ARCSEC**2 / 12])
+        self.variances = np.array([psf_sigma_arcsec(ee80_arcsec) ** 2 + CSST_ARCSEC**2 / 12])
 
 
 def psf_sigma_arcsec(ee80_arcsec: float) -> float:
@@ -83,7 +83,7 @@ def counts_per_flux() -> Floats:
     """Return the counts that a flux of 1 erg/s/cm^2/Hz leaves in an image, ``(7,)``."""
     spread = np.array([GaussianBlur(radius).variances[0] for radius in EE80_ARCSEC])
     enclosed = 1 - np.exp(-(EE80_ARCSEC**2) / (2 * spread))
-    noise = IMAGE_SIGMA * np.sqrt(np.pi) * EE80_ARCSEC / PIXEL_ARCSEC
+    noise = IMAGE_SIGMA * np.sqrt(np.pi) * EE80_ARCSEC / CSST_ARCSEC
     return _SIGMAS * noise / (enclosed * ab_flux(LIMIT_MAG))
 
 

@@ -7,13 +7,13 @@ from pipeline.sandbox.csst.bands import (
     BANDS,
     EE80_ARCSEC,
     IMAGE_SIGMA,
-    PIXEL_ARCSEC,
     GaussianBlur,
     psf_sigma_arcsec,
 )
 from pipeline.sandbox.csst.population import Galaxy
 from pipeline.sandbox.csst.stamps import Stamp
 from pipeline.sandbox.profiles import DE_VAUCOULEURS, EXPONENTIAL, galaxy, point
+from schemas.imaging import CSST_ARCSEC
 
 Floats = NDArray[np.float64]
 Light = NDArray[np.float32]
@@ -22,7 +22,7 @@ FIELD_PX = 64
 
 _RADII, _PSF_OF_BAND = np.unique(EE80_ARCSEC, return_inverse=True)
 _BLURS = tuple(GaussianBlur(float(radius)) for radius in _RADII)
-_AXIS: Floats = (np.arange(FIELD_PX, dtype=np.float64) - (FIELD_PX - 1) / 2) * PIXEL_ARCSEC
+_AXIS: Floats = (np.arange(FIELD_PX, dtype=np.float64) - (FIELD_PX - 1) / 2) * CSST_ARCSEC
 _QUIET = 250_000  # multiplications; OpenBLAS shares out products of more than 2^18
 # Bulge and disc of a galaxy against its half-light radius, as in the sandbox's other sky.
 _BULGE_LEAST, _DISC_LARGER = 0.35, 1.1
@@ -38,7 +38,7 @@ def parametric(truth: Galaxy) -> tuple[Light, Light]:
     bulge_arcsec = size * (_BULGE_LEAST + (1 - _BULGE_LEAST) * truth.bulge_share)
     bulge = (bulge_arcsec, truth.bulge_ratio, truth.angle_deg)
     disc = (size * _DISC_LARGER, truth.disc_ratio, truth.angle_deg)
-    area = np.float32(PIXEL_ARCSEC**2)
+    area = np.float32(CSST_ARCSEC**2)
     return (
         np.array([galaxy(DE_VAUCOULEURS, blur, x, y, shape=bulge) for blur in _BLURS]) * area,
         np.array([galaxy(EXPONENTIAL, blur, x, y, shape=disc) for blur in _BLURS]) * area,
@@ -82,7 +82,7 @@ def coloured(bulge: Light, disc: Light, counts: tuple[Floats, Floats]) -> Light:
 
 def star(counts: Floats) -> Light:
     """Return the image ``(7, 64, 64)`` [count] of a point source in the middle, of given counts a band."""
-    shapes = [point(blur, _AXIS, _AXIS) * np.float32(PIXEL_ARCSEC**2) for blur in _BLURS]
+    shapes = [point(blur, _AXIS, _AXIS) * np.float32(CSST_ARCSEC**2) for blur in _BLURS]
     return np.array([np.float32(counts[band]) * shapes[psf] for band, psf in enumerate(_PSF_OF_BAND)])
 
 

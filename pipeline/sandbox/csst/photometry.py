@@ -8,7 +8,8 @@ import numpy as np
 import sep
 from numpy.typing import NDArray
 
-from pipeline.sandbox.csst.bands import BANDS, EE80_ARCSEC, IMAGE_SIGMA, PIXEL_ARCSEC
+from pipeline.sandbox.csst.bands import BANDS, EE80_ARCSEC, IMAGE_SIGMA
+from schemas.imaging import CSST_ARCSEC
 
 Floats = NDArray[np.float64]
 Light = NDArray[np.float32]
@@ -89,7 +90,7 @@ def measure_star(field: Light) -> tuple[Floats, Floats]:
     middle = [(field.shape[1] - 1) / 2]
     counts, errors = np.empty(len(BANDS)), np.empty(len(BANDS))
     for band, sigma in enumerate(IMAGE_SIGMA):
-        radius = EE80_ARCSEC[band] / PIXEL_ARCSEC
+        radius = EE80_ARCSEC[band] / CSST_ARCSEC
         total, error, _ = sep.sum_circle(
             field[band], middle, middle, radius, err=float(sigma), subpix=_WHOLE_PIXELS
         )

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipeline.sandbox.csst.bands import BANDS, LIMIT_MAG, PIXEL_ARCSEC, ab_mag, counts_per_flux
+from pipeline.sandbox.csst.bands import BANDS, LIMIT_MAG, ab_mag, counts_per_flux
 from pipeline.sandbox.csst.drawing import FIELD_PX, add_noise, coloured, from_stamp, parametric
 from pipeline.sandbox.csst.photometry import Measured, measure
 from pipeline.sandbox.csst.population import Galaxy, Population
@@ -16,9 +16,9 @@ from pipeline.sandbox.csst.stamps import Stamp, read_stamps
 from pipeline.sandbox.fits_answers import csst_answer
 from pipeline.sandbox.parameters import CsstRequest
 from schemas.errors import SourceError
+from schemas.imaging import CSST_ARCSEC, CSST_PIXELS
 
 Light = NDArray[np.float32]
-IMAGE_PX = 32
 STAMP_SHARE = 0.4
 """Share of the galaxies that are real ones where there are stamps; the hundred repeat the less."""
 _CANDIDATES = 8
@@ -26,7 +26,7 @@ _LARGEST_ZOOM = 1.1  # beyond, HST's PSF would be as wide as CSST's
 _CENTRE_DEG, _SIDE_DEG = (150.1, 2.2), 4.0  # a patch about the COSMOS field
 _TRUTH, _NOISE, _PLACE = 1, 2, 3
 _CHUNK = 1024
-_MIDDLE = slice((FIELD_PX - IMAGE_PX) // 2, (FIELD_PX + IMAGE_PX) // 2)
+_MIDDLE = slice((FIELD_PX - CSST_PIXELS) // 2, (FIELD_PX + CSST_PIXELS) // 2)
 
 SCHEMA = pa.schema(
     [("id", pa.int64())]
@@ -140,7 +140,7 @@ class CsstSky:
         for number, worth in enumerate(self._counts_per_flux, start=1):
             cards[f"MAGZP{number}"] = (float(ab_mag(1 / worth)), "AB magnitude of one count")
             cards[f"MAGLIM{number}"] = (float(LIMIT_MAG[number - 1]), "5 sigma, point source")
-        wanted = CsstRequest(*self.position(n), PIXEL_ARCSEC, IMAGE_PX)
+        wanted = CsstRequest(*self.position(n), CSST_ARCSEC, CSST_PIXELS)
         return csst_answer(seen.image.transpose(2, 0, 1), wanted, cards)
 
     def _field(self, truth: Galaxy, rng: np.random.Generator) -> tuple[Light, int]:
@@ -175,7 +175,7 @@ class CsstSky:
             },
             "true_bulge_share": truth.bulge_share,
             "true_radius_arcsec": truth.radius_arcsec,
-            "aperture_arcsec": measured.aperture_px[0] * PIXEL_ARCSEC,
+            "aperture_arcsec": measured.aperture_px[0] * CSST_ARCSEC,
             "true_early": truth.early,
             "flags": int(measured.trouble),
             "reason": measured.trouble.reason,

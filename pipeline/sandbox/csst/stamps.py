@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import rotate
 from scipy.special import erf
 
-from pipeline.sandbox.csst.bands import PIXEL_ARCSEC
 from schemas.errors import SourceError
+from schemas.imaging import CSST_ARCSEC
 
 Floats = NDArray[np.float64]
 Light = NDArray[np.float32]
@@ -99,7 +99,7 @@ class Stamp:
         zoom = radius_arcsec / self.radius_arcsec
         sigma = np.sqrt(max(sigma_arcsec**2 - (zoom * HST_SIGMA_ARCSEC) ** 2, _SHARPEST_ARCSEC**2))
         places = (np.arange(len(self.light)) - (len(self.light) - 1) / 2) * self.scale_arcsec * zoom
-        edges = np.append(centres_arcsec - PIXEL_ARCSEC / 2, centres_arcsec[-1] + PIXEL_ARCSEC / 2)
+        edges = np.append(centres_arcsec - CSST_ARCSEC / 2, centres_arcsec[-1] + CSST_ARCSEC / 2)
         below = 0.5 * erf((edges[:, None] - places[None, :]) / (np.sqrt(2) * sigma))
         return np.diff(below, axis=0).astype(np.float32)
 

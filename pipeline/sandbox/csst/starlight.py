@@ -10,6 +10,8 @@ and photometric redshifts trained on these spectra are of no use on real galaxie
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.sandbox.csst.attenuation import LYMAN_LIMIT_A
+
 Floats = NDArray[np.float64]
 
 WAVELENGTH_A = np.geomspace(880.0, 11500.0, 1200)
@@ -20,7 +22,6 @@ INGREDIENTS = ("young", "age_0.3", "age_1", "age_3", "age_10", "hydrogen", "oxyg
 """What a galaxy's light is made of, in the order of `spectra`; all but the two of gas are stars."""
 
 _SECOND_RADIATION_A_K = 1.4388e8  # h c / k
-_LYMAN_LIMIT_A = 911.75
 _STARBURST_GYR = 0.1
 _SOLAR_K, _HOTTEST_K = 5780.0, 48000.0
 _LEAST_GYR = 0.003  # the heaviest stars burn for 3 million years (Schaller et al. 1992)
@@ -89,7 +90,7 @@ def _stars(kelvin: Floats) -> Floats:
     balmer = 0.5 * np.exp(-0.5 * (np.log(hot / 9500) / 0.45) ** 2)
     metals = 1 / (1 + np.exp((hot - 6500) / 400))
     dex = balmer * _below(3750, 60) + metals * (0.2 * _below(4000, 40) + 0.3 * _below(2800, 80))
-    blanketed = planck * 10**-dex * (WAVELENGTH_A > _LYMAN_LIMIT_A)
+    blanketed = planck * 10**-dex * (WAVELENGTH_A > LYMAN_LIMIT_A)
     # What is blocked in the blue comes out in the red: a star's luminosity stays what it is.
     steps = np.gradient(WAVELENGTH_A)
     return np.asarray(blanketed * ((planck @ steps) / (blanketed @ steps))[:, None])

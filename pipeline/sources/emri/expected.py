@@ -14,8 +14,8 @@ from pipeline.sources.emri.evolution import ALPHA, ECCENTRICITY, FREQUENCY, GAMM
 from pipeline.sources.emri.kludge import heard_harmonics, orientation, scaled_amplitudes
 from pipeline.sources.emri.source import GIGAPARSEC_S, Source
 from pipeline.sources.emri.tianqin import patterns, polarisation_axes, strain_psd
-from pipeline.sources.emri.whitening import SAMPLES, STEP_S
 from schemas.errors import ModelError
+from schemas.imaging import EMRI_SAMPLES, EMRI_STEP_S
 
 Floats = NDArray[np.float64]
 
@@ -48,7 +48,7 @@ def expected_snr(source: Source) -> float:
     """
     if not source.z > 0:
         raise ModelError(f"expected a redshift above 0, found {source.z:g}", "choose how far the source is")
-    inspiral = evolve(source, SAMPLES * STEP_S)
+    inspiral = evolve(source, EMRI_SAMPLES * EMRI_STEP_S)
     step_s = inspiral.end_s / MOMENTS
     orbit = inspiral.at((np.arange(MOMENTS, dtype=np.float64) + 0.5) * step_s)
     view = orientation(source, orbit[GAMMA], orbit[ALPHA])
@@ -62,8 +62,8 @@ def expected_snr(source: Source) -> float:
     frequency, e = orbit[FREQUENCY], orbit[ECCENTRICITY]
     shift = rates(source, frequency, e)[GAMMA] / np.pi
     total = 0.0
-    for n in heard_harmonics(source, orbit, STEP_S):
-        a, b, c = scaled_amplitudes(source, orbit, n=n, step_s=STEP_S)
+    for n in heard_harmonics(source, orbit, EMRI_STEP_S):
+        a, b, c = scaled_amplitudes(source, orbit, n=n, step_s=EMRI_STEP_S)
         # The pericentre's advance splits a harmonic in two, and leaves its part along the orbit's axis alone.
         above, below = (
             strain_psd(np.maximum(np.abs(n * frequency + by), _FLOOR_HZ)) for by in (shift, -shift)

@@ -23,8 +23,8 @@ from pipeline.sources.emri.evolution import (
 from pipeline.sources.emri.harmonics import amplitudes, how_many
 from pipeline.sources.emri.source import GIGAPARSEC_S, Source
 from pipeline.sources.emri.tianqin import ASTRONOMICAL_UNIT_S, delay_s
-from pipeline.sources.emri.whitening import SAMPLES, STEP_S
 from schemas.errors import ModelError
+from schemas.imaging import EMRI_SAMPLES, EMRI_STEP_S
 
 Floats = NDArray[np.float64]
 Complexes = NDArray[np.complex128]
@@ -74,7 +74,7 @@ def _twice(number: Complexes) -> Complexes:
 
 
 def strain(
-    source: Source, *, distance_gpc: float = 1.0, samples: int = SAMPLES, step_s: float = STEP_S
+    source: Source, *, distance_gpc: float = 1.0, samples: int = EMRI_SAMPLES, step_s: float = EMRI_STEP_S
 ) -> Floats:
     """Return h+ and hx ``(2, samples)`` as they pass TianQin, on `polarisation_axes`.
 

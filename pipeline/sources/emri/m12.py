@@ -17,8 +17,8 @@ from pipeline.sources.emri.evolution import before_plunge
 from pipeline.sources.emri.expected import differential_volume, expected_snr, luminosity_distance_gpc
 from pipeline.sources.emri.source import Source
 from pipeline.sources.emri.tianqin import POINTING
-from pipeline.sources.emri.whitening import SAMPLES, STEP_S
 from schemas.errors import ModelError
+from schemas.imaging import EMRI_SAMPLES, EMRI_STEP_S
 
 Floats = NDArray[np.float64]
 
@@ -87,7 +87,7 @@ def _bound(cutoff: str) -> tuple[Floats, Floats]:
                 *(0.0, 0.0, 0.0, furthest, cutoff),
             )
             try:
-                e0, p0 = before_plunge(source, eccentricity, SAMPLES * STEP_S)
+                e0, p0 = before_plunge(source, eccentricity, EMRI_SAMPLES * EMRI_STEP_S)
                 found = expected_snr(replace(source, e0=e0, p0=p0))
             except ModelError:
                 continue

@@ -20,13 +20,13 @@ from pipeline.sources.emri.expected import expected_snr
 from pipeline.sources.emri.sky import equatorial_deg
 from pipeline.sources.emri.source import CUTOFFS, Source
 from pipeline.sources.emri.waveforms import fault
-from pipeline.sources.emri.whitening import SAMPLES, STEP_S
 from schemas.errors import ModelError, PlanError
+from schemas.imaging import EMRI_SAMPLES, EMRI_STEP_S
 
 Row = dict[str, Any]
 Law = Callable[[np.random.Generator], Mapping[str, Any]]
 
-WINDOW_S = SAMPLES * STEP_S
+WINDOW_S = EMRI_SAMPLES * EMRI_STEP_S
 LOUD = (50.0, 120.0)
 SNR_GRID = tuple(range(10, 131, 10))
 REDSHIFTS = (0.1, 0.2, 0.3)

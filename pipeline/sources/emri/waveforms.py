@@ -11,8 +11,9 @@ from pipeline.sources.emri import aak, kludge
 from pipeline.sources.emri.evolution import evolve, frequency_hz, last_stable_size
 from pipeline.sources.emri.source import WAVEFORMS, Source
 from pipeline.sources.emri.tianqin import respond
-from pipeline.sources.emri.whitening import NYQUIST_HZ, SAMPLES, STEP_S, rescale, whiten
+from pipeline.sources.emri.whitening import NYQUIST_HZ, rescale, whiten
 from schemas.errors import ModelError
+from schemas.imaging import EMRI_SAMPLES, EMRI_STEP_S
 
 CHANNELS = 2
 LARGEST_SNR = 1e4
@@ -52,7 +53,7 @@ def _orbit_fault(source: Source, waveform: str) -> str | None:
             f"even the second harmonic begins above {NYQUIST_HZ * 1e3:.2f} mHz, the highest frequency sampled"
         )
     if waveform == "AK":
-        evolve(source, SAMPLES * STEP_S)
+        evolve(source, EMRI_SAMPLES * EMRI_STEP_S)
         return None
     least = last_stable_size(replace(source, cutoff="kerr"), source.e0) + AAK_DISTANCE
     return (
@@ -60,7 +61,7 @@ def _orbit_fault(source: Source, waveform: str) -> str | None:
     )
 
 
-def signal(parameters: Mapping[str, Any], *, samples: int = SAMPLES) -> NDArray[np.float32]:
+def signal(parameters: Mapping[str, Any], *, samples: int = EMRI_SAMPLES) -> NDArray[np.float32]:
     """Return a row's noise-free whitened signal in channels I and II, ``(2, samples)``; zeros where ``snr`` is 0.
 
     The sum of its squares is the square of ``snr``; unit Gaussian noise is added when it is read.
@@ -84,6 +85,6 @@ def signal(parameters: Mapping[str, Any], *, samples: int = SAMPLES) -> NDArray[
         return np.zeros((CHANNELS, samples), np.float32)
     source = Source.of(parameters)
     make = aak.strain if parameters["waveform"] == "AAK" else kludge.strain
-    time = np.arange(samples, dtype=np.float64) * STEP_S
+    time = np.arange(samples, dtype=np.float64) * EMRI_STEP_S
     channels = respond(make(source, samples=samples), time, source=source.direction, spin=source.spin_axis)
     return rescale(whiten(channels), float(parameters["snr"])).astype(np.float32)

@@ -13,13 +13,11 @@ from numpy.typing import NDArray
 
 from pipeline.sources.emri.tianqin import strain_psd
 from schemas.errors import ModelError
+from schemas.imaging import EMRI_STEP_S
 
 Floats = NDArray[np.float64]
 
-SAMPLES = 262_144
-STEP_S = 30.0
-"""Zhang et al. 2022 (PRD 105, 123027): 7,864,320 s, 91.02 days; the Nyquist frequency is 16.67 mHz."""
-NYQUIST_HZ = 1 / (2 * STEP_S)
+NYQUIST_HZ = 1 / (2 * EMRI_STEP_S)
 
 
 @functools.cache
@@ -30,7 +28,7 @@ def _weights(samples: int, step_s: float) -> Floats:
     return weights
 
 
-def whiten(strain: Floats, *, step_s: float = STEP_S) -> Floats:
+def whiten(strain: Floats, *, step_s: float = EMRI_STEP_S) -> Floats:
     """Return whitened strain of the same shape.
 
     Parameters

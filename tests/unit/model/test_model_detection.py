@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.detection import binomial_sigma, roc, threshold_at, true_alarms, true_alarms_by
+from model.detection import binomial_sigma, roc, threshold_at, true_alarms
 from schemas.errors import ModelError
 
 RANDOM = np.random.default_rng(5)
@@ -71,23 +71,6 @@ def test_scores_that_are_empty_or_not_finite_are_refused(bad):
         roc(NOISE, bad)
     with pytest.raises(ModelError, match="finite noise-only scores"):
         roc(bad, SIGNAL)
-
-
-def test_alarms_are_told_by_cell_with_the_number_in_each():
-    snr = np.repeat([10.0, 50.0], [500, 1_500])
-    rows = true_alarms_by(NOISE, np.where(snr > 20, 9.0, 0.0) + SIGNAL * 0, {"snr": snr})
-    assert [(row["snr"], row["false_alarm"], row["n_signal"]) for row in rows] == [
-        (10.0, 0.01, 500),
-        (10.0, 0.05, 500),
-        (50.0, 0.01, 1_500),
-        (50.0, 0.05, 1_500),
-    ]
-    assert [row["true_alarm"] for row in rows] == [0, 0, 1, 1]
-
-
-def test_columns_of_another_length_are_refused():
-    with pytest.raises(ModelError, match="to tell signals apart"):
-        true_alarms_by(NOISE, SIGNAL, {"snr": np.zeros(3)})
 
 
 def test_the_band_is_binomial():

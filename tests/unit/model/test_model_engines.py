@@ -3,6 +3,7 @@ import functools
 import keras
 import numpy as np
 import pytest
+from small_networks import menko_branches
 
 from model import engines
 from model.batches import Batch
@@ -129,22 +130,7 @@ def test_a_group_of_one_gives_back_what_it_is_given():
 def test_frozen_inference_equals_the_network_in_inference_mode(name):
     small = {
         "light": {"network.members": 1, "network.hidden": [16], "network.rings": 6},
-        "menko": {
-            "network.branches": [
-                {
-                    "name": "cnn",
-                    "input": "image",
-                    "layers": [
-                        {"kind": "conv", "kernel": 3, "filters": 8, "norm": True, "activation": "relu"},
-                        {"kind": "conv", "kernel": 1, "filters": 8, "norm": True, "activation": "relu"},
-                        {"kind": "pool", "size": 2},
-                        {"kind": "conv", "kernel": 3, "filters": 8, "norm": True, "activation": "relu"},
-                        {"kind": "global_average"},
-                        {"kind": "dropout"},
-                    ],
-                }
-            ]
-        },
+        "menko": menko_branches(pointwise=True),
     }
     preset = load_preset(name, small[name])
     network = build_network(preset, Geometry((32, 32), ("i", "r", "g"), 0.4), seed=1)

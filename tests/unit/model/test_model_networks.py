@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from small_networks import menko_branches
 
 from model.blocks import RadialProfile
 from model.geometry import Geometry
@@ -10,22 +11,7 @@ from model.presets import load_preset
 from schemas.errors import ModelError
 
 BANDS = ("i", "r", "g")
-TINY = {
-    "network.branches": [
-        {
-            "name": "cnn",
-            "input": "image",
-            "layers": [
-                {"kind": "conv", "kernel": 3, "filters": 8, "norm": True, "activation": "relu"},
-                {"kind": "conv", "kernel": 1, "filters": 8, "norm": True, "activation": "relu"},
-                {"kind": "pool", "size": 2},
-                {"kind": "conv", "kernel": 3, "filters": 8, "norm": True, "activation": "relu"},
-                {"kind": "global_average"},
-                {"kind": "dropout"},
-            ],
-        }
-    ]
-}
+TINY = menko_branches(pointwise=True)
 
 
 def _network(preset, pixels, seed=1, **overrides):

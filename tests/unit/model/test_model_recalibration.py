@@ -10,7 +10,7 @@ from scipy.interpolate import PchipInterpolator
 from model.estimates import combine
 from model.pdfs import crps, normalised, pdf_metrics, pdf_scores, pit
 from model.recalibration import mapped, recalibrate, recalibrated
-from model.recalibration_fits import MIN_ROWS, fit_alpha, fit_pit_map, fit_temperature
+from model.recalibration_fits import MIN_ROWS, fit_alpha, fit_pit_map
 from schemas.errors import ModelError
 
 EDGES = np.linspace(0, 1, 101)
@@ -67,23 +67,6 @@ def test_pits_that_are_all_nought_or_one_are_refused():
         fit_pit_map(np.repeat([0.0, 1.0], 150))
 
 
-@pytest.mark.parametrize(("claimed", "hotter"), [(0.02, True), (0.08, False)])
-def test_a_temperature_mends_pdfs_that_are_too_narrow_or_too_broad(claimed, hotter):
-    fitted = fit_temperature(*_args(_sky(1500, claimed=claimed, seed=1)))
-    pdf, z = _sky(3000, claimed=claimed, seed=2)
-    mended = recalibrate(pdf, fitted)
-    assert (fitted["temperature"] > 1) == hotter
-    assert fitted["temperature"] == pytest.approx((0.04 / claimed) ** 2, rel=0.15)
-    assert _ks(mended, z) < 0.04 < 0.1 < _ks(pdf, z)
-    assert mended.argmax(1).tolist() == pdf.argmax(1).tolist()
-
-
-def test_a_temperature_leaves_out_what_lies_outside_the_bins():
-    pdf, z = _sky(600, claimed=0.04)
-    z[:100], pdf[100:200] = 7.0, np.nan
-    assert fit_temperature(pdf, EDGES, z)["n"] == 400
-
-
 @pytest.mark.parametrize("factor", [0.3, 1.0, 2.5])
 def test_alpha_makes_gaussian_errors_cover_what_they_claim(factor):
     random = np.random.default_rng(0)
@@ -93,13 +76,6 @@ def test_alpha_makes_gaussian_errors_cover_what_they_claim(factor):
     assert fitted["alpha"] == pytest.approx(factor, rel=0.04)
     inside = np.abs(z - estimate) < fitted["alpha"] * error / factor
     assert inside.mean() == pytest.approx(0.683, abs=0.02)
-
-
-def test_pdfs_with_empty_bins_where_the_truth_lies_have_no_temperature():
-    pdf, z = _sky(600, claimed=0.04)
-    with pytest.raises(ModelError, match="in bins whose probability is 0") as caught:
-        fit_temperature(np.where(pdf < 0.02, 0, pdf), EDGES, z)
-    assert "map of the PIT" in caught.value.remedy
 
 
 def test_alpha_is_one_where_the_coverage_is_right_already():
@@ -118,7 +94,6 @@ def test_errors_that_no_factor_can_mend_are_refused():
     "fit",
     [
         lambda pdf, z: fit_pit_map(pit(pdf, EDGES, z)),
-        lambda pdf, z: fit_temperature(pdf, EDGES, z),
         lambda pdf, z: fit_alpha(z, z + 0.01, np.full(len(z), 0.01)),
     ],
 )
@@ -130,10 +105,9 @@ def test_too_few_rows_are_told_with_how_many_are_needed(fit):
     assert "split.calibration" in caught.value.remedy
 
 
-@pytest.mark.parametrize("kind", ["pit", "temperature"])
-def test_what_is_fitted_travels_as_json_and_a_pdf_that_is_not_finite_stays_so(kind):
+def test_what_is_fitted_travels_as_json_and_a_pdf_that_is_not_finite_stays_so():
     pdf, z = _sky(500, claimed=0.02)
-    fitted = fit_pit_map(pit(pdf, EDGES, z)) if kind == "pit" else fit_temperature(pdf, EDGES, z)
+    fitted = fit_pit_map(pit(pdf, EDGES, z))
     pdf[3], pdf[4] = np.nan, 0
     found = recalibrate(pdf, json.loads(json.dumps(fitted)))
     assert np.isnan(found[3:5]).all() and np.isfinite(np.delete(found, [3, 4], 0)).all()
@@ -163,24 +137,20 @@ def test_estimates_are_read_from_the_mended_pdf_and_errors_of_a_gaussian_are_sca
 
 
 PIT, LEVEL = [0.0, 0.2, 0.21, 1.0], [0.0, 0.05, 0.9, 1.0]
-FITTED = [
-    {"kind": "pit", "pit": PIT, "level": LEVEL, "slope": PchipInterpolator(PIT, LEVEL).derivative()(PIT)},
-    {"kind": "temperature", "temperature": 0.3},
-    {"kind": "temperature", "temperature": 7.0},
-]
+FITTED = {"kind": "pit", "pit": PIT, "level": LEVEL, "slope": PchipInterpolator(PIT, LEVEL).derivative()(PIT)}
 
 
 def test_the_map_is_the_monotone_curve_through_its_points():
     values = np.linspace(0, 1, 1001)
-    found = mapped(values, FITTED[0])
+    found = mapped(values, FITTED)
     assert found == pytest.approx(PchipInterpolator(PIT, LEVEL)(values), abs=1e-14)
     assert (np.diff(found) >= 0).all()
 
 
 @settings(max_examples=60)
-@given(arrays(np.float32, (3, 12), elements=st.floats(0, 1, width=32)), st.sampled_from(FITTED))
-def test_recalibrated_pdfs_are_pdfs_whatever_they_were(pdf, fitted):
+@given(arrays(np.float32, (3, 12), elements=st.floats(0, 1, width=32)))
+def test_recalibrated_pdfs_are_pdfs_whatever_they_were(pdf):
     pdf[:, 5] += 0.5
-    found = recalibrate(pdf.astype("f2"), fitted)
+    found = recalibrate(pdf.astype("f2"), FITTED)
     assert np.isfinite(found).all() and (found >= 0).all()
     assert found.sum(1) == pytest.approx(np.ones(3), abs=1e-12)

@@ -13,8 +13,9 @@ from pipeline.sources.choice import requests_per_row, source_of
 from pipeline.sources.csst import CsstSource
 from pipeline.sources.images import Body
 from pipeline.sources.verdicts import Verdict
-from schemas.config import Images, RunFile
+from schemas.config import RunFile
 from schemas.flags import Status
+from schemas.images import Images
 from schemas.imaging import CSST, FILTERS
 
 PLACE = {"ra": 150.25, "dec": 2.5}

@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from pipeline.sandbox.csst.bands import PIXEL_ARCSEC
 from pipeline.sandbox.csst.stamps import CATALOGUE, FITTED, HST_SIGMA_ARCSEC, Stamp, read_stamps
 from schemas.errors import SourceError
+from schemas.imaging import CSST_ARCSEC
 
 SHARED = Path(os.environ.get("SKYMILL_SHARED", Path(__file__).parents[4] / "shared"))
 REAL = SHARED / "real" / "hst-cosmos"
-AXIS = (np.arange(64) - 31.5) * PIXEL_ARCSEC
+AXIS = (np.arange(64) - 31.5) * CSST_ARCSEC
 SCALE = 0.03
 
 
@@ -56,7 +56,7 @@ def test_a_stamp_is_scaled_to_the_radius_and_blurred_to_the_psf_that_are_asked_f
     assert stamp.radius_arcsec == pytest.approx(np.sqrt((1.1774 * 0.3) ** 2 - 0.067**2), rel=0.02)
     core, rest = seen(stamp, 0.5 * stamp.radius_arcsec)
     total = 0.3 * core + 0.7 * rest
-    expected = np.sqrt(0.25 * (0.3**2 - HST_SIGMA_ARCSEC**2) + 0.08**2 + PIXEL_ARCSEC**2 / 12)
+    expected = np.sqrt(0.25 * (0.3**2 - HST_SIGMA_ARCSEC**2) + 0.08**2 + CSST_ARCSEC**2 / 12)
     assert width_arcsec(total) == pytest.approx(expected, rel=0.03)
     assert total.sum() == pytest.approx(1.0, abs=1e-3)
 

@@ -11,8 +11,9 @@ from pipeline.sources.emri.harmonics import POWER_LEFT_OUT, amplitudes, enhancem
 from pipeline.sources.emri.kludge import on_axes, orientation, strain
 from pipeline.sources.emri.source import Source
 from pipeline.sources.emri.tianqin import polarisation_axes, respond
-from pipeline.sources.emri.whitening import SAMPLES, STEP_S, optimal_snr, whiten
+from pipeline.sources.emri.whitening import optimal_snr, whiten
 from schemas.errors import ModelError
+from schemas.imaging import EMRI_SAMPLES, EMRI_STEP_S
 
 SOURCE = Source(
     mass_solar=1e6,
@@ -117,7 +118,7 @@ def test_a_source_in_the_opposite_direction_is_the_mirror_image_and_sounds_the_s
     south = replace(SOURCE, theta_s_rad=np.pi)
     one, two = strain(north, samples=FEW), strain(south, samples=FEW)
     assert two == pytest.approx(np.stack([one[0], -one[1]]), abs=1e-6 * np.abs(one).max())
-    time = np.arange(FEW) * STEP_S
+    time = np.arange(FEW) * EMRI_STEP_S
     heard = [
         respond(wave, time, source=s.direction, spin=s.spin_axis) for wave, s in ((one, north), (two, south))
     ]
@@ -165,14 +166,14 @@ def test_nothing_is_heard_after_the_plunge():
     end = evolve(source, 1e7)
     wave = strain(source, samples=65_536)
     assert end.plunges and end.end_s < 1.9e6
-    assert np.abs(wave[:, int(end.end_s / STEP_S) + 40 :]).max() == 0
-    assert np.abs(wave[:, : int(end.end_s / STEP_S) - 200]).std() > 0
+    assert np.abs(wave[:, int(end.end_s / EMRI_STEP_S) + 40 :]).max() == 0
+    assert np.abs(wave[:, : int(end.end_s / EMRI_STEP_S) - 200]).std() > 0
 
 
 def test_harmonics_above_the_nyquist_frequency_are_left_out_instead_of_folded_back():
     source = replace(SOURCE, mass_solar=1e5, p0=12.0, e0=0.5)
     coarse = strain(source, samples=FEW)[0]
-    fine = strain(source, samples=2 * FEW, step_s=STEP_S / 2)[0]
+    fine = strain(source, samples=2 * FEW, step_s=EMRI_STEP_S / 2)[0]
     assert np.std(fine) > 1.2 * np.std(coarse)  # there is something to fold
     # The Hann window keeps what is near the Nyquist frequency out of the bins compared.
     kept = int(0.85 * FEW / 2)
@@ -194,5 +195,7 @@ def test_a_source_at_no_distance_has_no_expected_snr():
 def test_the_expected_snr_is_that_of_the_waveform(mass, size, e):
     source = replace(SOURCE, mass_solar=mass, p0=size, e0=e)
     wave = strain(source, distance_gpc=luminosity_distance_gpc(source.z))
-    heard = respond(wave, np.arange(SAMPLES) * STEP_S, source=source.direction, spin=source.spin_axis)
+    heard = respond(
+        wave, np.arange(EMRI_SAMPLES) * EMRI_STEP_S, source=source.direction, spin=source.spin_axis
+    )
     assert expected_snr(source) == pytest.approx(optimal_snr(whiten(heard)), rel=0.03)

@@ -6,8 +6,9 @@ import pytest
 from pipeline.sources.emri import aak
 from pipeline.sources.emri.source import Source
 from pipeline.sources.emri.waveforms import fault, signal
-from pipeline.sources.emri.whitening import SAMPLES, optimal_snr
+from pipeline.sources.emri.whitening import optimal_snr
 from schemas.errors import ModelError
+from schemas.imaging import EMRI_SAMPLES
 
 ROW = {
     "mass_solar": 1e6,
@@ -33,7 +34,7 @@ ROW = {
 
 def test_a_row_becomes_two_channels_of_the_asked_loudness():
     found = signal(ROW)
-    assert found.shape == (2, SAMPLES) and found.dtype == np.float32
+    assert found.shape == (2, EMRI_SAMPLES) and found.dtype == np.float32
     assert optimal_snr(found) == pytest.approx(50.0, rel=1e-5)
     assert np.sqrt(np.mean(found**2)) == pytest.approx(0.069, abs=0.0005)
     assert (np.square(found).sum(1) > 50).all()  # both channels hear it
@@ -41,7 +42,7 @@ def test_a_row_becomes_two_channels_of_the_asked_loudness():
 
 def test_a_row_without_a_signal_is_silent_whatever_else_it_says():
     found = signal({"snr": 0.0, "mass_solar": math.nan, "waveform": ""})
-    assert found.shape == (2, SAMPLES) and not found.any()
+    assert found.shape == (2, EMRI_SAMPLES) and not found.any()
 
 
 @pytest.mark.parametrize(

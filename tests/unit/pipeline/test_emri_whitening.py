@@ -2,12 +2,13 @@ import numpy as np
 import pytest
 
 from pipeline.sources.emri.tianqin import strain_psd
-from pipeline.sources.emri.whitening import SAMPLES, STEP_S, optimal_snr, rescale, whiten
+from pipeline.sources.emri.whitening import optimal_snr, rescale, whiten
 from schemas.errors import ModelError
+from schemas.imaging import EMRI_SAMPLES, EMRI_STEP_S
 
 N = 65_536
-FREQUENCY = np.fft.rfftfreq(N, STEP_S)
-TIME = np.arange(N) * STEP_S
+FREQUENCY = np.fft.rfftfreq(N, EMRI_STEP_S)
+TIME = np.arange(N) * EMRI_STEP_S
 
 
 def coloured_noise(seed):
@@ -15,7 +16,7 @@ def coloured_noise(seed):
     random = np.random.default_rng(seed)
     spectrum = random.standard_normal((2, N // 2 + 1)) + 1j * random.standard_normal((2, N // 2 + 1))
     spectrum[:, 0] = 0
-    spectrum[:, 1:] *= np.sqrt(strain_psd(FREQUENCY[1:]) * N / (2 * STEP_S) / 2)
+    spectrum[:, 1:] *= np.sqrt(strain_psd(FREQUENCY[1:]) * N / (2 * EMRI_STEP_S) / 2)
     spectrum[:, -1] = spectrum[:, -1].real * np.sqrt(2)
     return np.fft.irfft(spectrum, N)
 
@@ -39,8 +40,8 @@ def test_the_two_channels_stay_apart():
 def test_the_sum_of_squares_is_the_textbook_integral_of_the_matched_filter():
     chirp = 1e-21 * np.cos(2 * np.pi * (3e-3 * TIME + 1e-9 * TIME**2)) * np.hanning(N)
     strain = np.stack([chirp, 0.3 * chirp[::-1]])
-    spectrum = np.fft.rfft(strain)[:, 1:] * STEP_S
-    step_hz = 1 / (N * STEP_S)
+    spectrum = np.fft.rfft(strain)[:, 1:] * EMRI_STEP_S
+    step_hz = 1 / (N * EMRI_STEP_S)
     integral = 4 * np.sum(np.abs(spectrum) ** 2 / strain_psd(FREQUENCY[1:])) * step_hz
     assert optimal_snr(whiten(strain)) == pytest.approx(np.sqrt(integral), rel=1e-6)
 
@@ -48,13 +49,13 @@ def test_the_sum_of_squares_is_the_textbook_integral_of_the_matched_filter():
 def test_a_steady_tone_has_the_amplitude_times_the_root_of_time_over_noise():
     frequency = FREQUENCY[4000]
     tone = 2e-22 * np.sin(2 * np.pi * frequency * TIME)
-    expected = 2e-22 * np.sqrt(N * STEP_S / strain_psd(frequency))
+    expected = 2e-22 * np.sqrt(N * EMRI_STEP_S / strain_psd(frequency))
     assert optimal_snr(whiten(tone[None])) == pytest.approx(expected, rel=1e-6)
 
 
 def test_at_an_snr_of_50_the_signal_is_7_percent_of_the_noise_in_a_sample():
-    assert SAMPLES * STEP_S == 7_864_320
-    signal = rescale(np.random.default_rng(0).standard_normal((2, SAMPLES)), 50.0)
+    assert EMRI_SAMPLES * EMRI_STEP_S == 7_864_320
+    signal = rescale(np.random.default_rng(0).standard_normal((2, EMRI_SAMPLES)), 50.0)
     assert np.sqrt(np.mean(signal**2)) == pytest.approx(0.069, abs=0.0005)
 
 

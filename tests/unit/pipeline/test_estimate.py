@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.estimate import BYTES_PER_PREDICTION, GIB, needs_of, price_list
+from pipeline.estimate import BYTES_PER_PREDICTION, GIB, fields_bytes, needs_of, price_list
 from schemas.config import RunFile
 from schemas.errors import PlanError
 from schemas.records import Receipt
@@ -49,6 +49,35 @@ def test_fits_images_weigh_four_bytes_a_pixel_and_band_and_take_a_request_a_laye
     assert needs.hours == pytest.approx((2 * 950 / 20 + 2 * 1) / 3600)
     jpegs = needs_of(run_file(tmp_path), planned(950, 1))
     assert needs.memory_gib - jpegs.memory_gib == pytest.approx(3 * 100 * (64 * 64 * (16 - 3)) / GIB)
+
+
+def test_requests_for_frames_are_the_most_there_can_be(tmp_path: Path):
+    images, cube = (
+        {"source": "sdss-frames", "bands": ["g", "r", "g-r"]},
+        {"rows_per_chunk": 50, "rows_per_block": 100},
+    )
+    chosen = run_file(tmp_path, images=images, cube=cube)
+    needs = needs_of(chosen, planned(950, 1))
+    assert f"{2 * 950 + 2:,} at most: rows of one field share them" in price_list(chosen, needs)
+    assert "requests   952\n" in price_list(run_file(tmp_path), needs_of(run_file(tmp_path), planned(950, 1)))
+
+
+def test_fields_take_disk_for_scenes_maps_and_their_fits_files_until_sources_are_found(tmp_path: Path):
+    scenes = {"source": "scenes", "bands": ["H", "V"], "pixels": 16, "arcsec_per_pixel": 0.06}
+    fields = {
+        "lattice": {"scene": "lattice", "shape": [200, 100]},
+        "drawn": {"scene": "noise", "shape": [50, 40], "classify": False},
+    }
+    pixels = {"images": scenes, "model": {"preset": "morpheus"}, "maps": {"votes": ["rank", "mean"]}}
+    chosen, plans = run_file(tmp_path, fields=fields, **pixels), planned(950, 1)
+    maps = 4 * (1 + 5 * 3)  # how many votes; shares, means and variances of five classes
+    lattice, drawn = 200 * 100 * (2 * 4 + 2 * maps + 4), 50 * 40 * 2 * 4
+    assert fields_bytes(chosen) == {"lattice": lattice, "drawn": drawn}
+    whole, plain = needs_of(chosen, plans), needs_of(run_file(tmp_path, **pixels), plans)
+    assert (whole.disk_gib - plain.disk_gib) * GIB == pytest.approx(lattice + drawn)
+    (chosen.folder / "fields" / "lattice" / "sources-1f").mkdir(parents=True)
+    left = needs_of(chosen, plans)
+    assert (left.disk_gib - plain.disk_gib) * GIB == pytest.approx(drawn)
 
 
 def test_what_cannot_fit_is_refused(tmp_path: Path):

@@ -4,13 +4,12 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from pipeline.fields import checking
 from pipeline.fields.checking import check_fields
 from pipeline.fields.files import files_digest, learnt_from
-from pipeline.sandbox.scenes import CANDELS, CLASSES, HSC
+from pipeline.sandbox.scenes import CANDELS, HSC
 from schemas.config import RunFile
 from schemas.errors import SkymillError
-from schemas.imaging import SCENE_ARCSEC
+from schemas.imaging import SCENE_ARCSEC, SCENE_CLASSES
 
 SCENES = {"source": "scenes", "bands": ["H", "V"], "pixels": 16, "arcsec_per_pixel": 0.06}
 OWN = {**SCENES, "source": "mosaic"}
@@ -59,7 +58,6 @@ def refused(run: RunFile, *words: str) -> None:
 
 
 def test_what_the_plan_knows_of_scenes_is_what_they_are():
-    assert checking._SCENE_CLASSES == CLASSES
     surveys = {survey.bands: survey.arcsec_per_pixel for survey in (CANDELS, HSC)}
     assert surveys == SCENE_ARCSEC
 
@@ -90,7 +88,7 @@ def test_good_fields_are_good(tmp_path):
             "labels outside the classes",
         ),
         (
-            {"model": {"preset": "morpheus", "overrides": {"head.classes": [*CLASSES, "ring"]}}},
+            {"model": {"preset": "morpheus", "overrides": {"head.classes": [*SCENE_CLASSES, "ring"]}}},
             "'ring' has no example",
         ),
     ],
@@ -138,7 +136,7 @@ def test_pixels_that_are_not_finite_are_refused_unless_they_are_to_be_skipped(tm
 def test_labels_by_probability_must_have_a_file_for_each_class_and_sum_up_to_one(tmp_path):
     field = a_field(tmp_path)
     shares = {}
-    for number, name in enumerate(CLASSES):
+    for number, name in enumerate(SCENE_CLASSES):
         shares[name] = str(tmp_path / f"{name}.fits")
         plane = np.full((32, 40), 0.1, "f4")
         plane[number] = 0.6
@@ -154,7 +152,7 @@ def test_labels_by_probability_must_have_a_file_for_each_class_and_sum_up_to_one
 def test_a_file_that_changes_is_another_and_classes_decide_the_windows(tmp_path):
     run = a_run(images=OWN, fields={"mine": a_field(tmp_path)})
     before = files_digest(run, "mine")
-    assert files_digest(run, "mine") == before and learnt_from(run)["classes"] == list(CLASSES)
+    assert files_digest(run, "mine") == before and learnt_from(run)["classes"] == list(SCENE_CLASSES)
     path = tmp_path / "classes.fits"
     path.write_bytes(path.read_bytes() + bytes(2880))
     assert files_digest(run, "mine") != before

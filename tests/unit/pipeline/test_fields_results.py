@@ -3,7 +3,7 @@ import pytest
 from astropy.io import fits
 
 from model.windows import Region, Windows
-from pipeline.fields.results import create_results, write_fits, write_tile
+from pipeline.fields.results import bytes_per_pixel, create_results, write_fits, write_tile
 from schemas.errors import StoreError
 
 WINDOWS = Windows((60, 70), side=12, margin=2)
@@ -52,6 +52,8 @@ def test_fits_files_hold_the_maps_and_the_sky_coordinates(group, tmp_path):
     assert np.array_equal(values, whole["variance"][..., 1]) and values.dtype == ">f4"
     assert found["CRVAL1"] == 150.0
     assert np.array_equal(fits.getdata(tmp_path / "fits" / "n.fits", memmap=False), whole["n"])
+    values = [fits.getdata(path, memmap=False) for path in written]
+    assert sum(plane.nbytes for plane in values) == 60 * 70 * bytes_per_pixel(2, ["rank", "mean"])
     with pytest.raises(StoreError, match="there already"):
         write_fits(group, tmp_path / "fits")
 

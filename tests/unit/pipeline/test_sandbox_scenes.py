@@ -13,7 +13,6 @@ from pipeline.sandbox.scene_sources import (
 from pipeline.sandbox.scenes import (
     BACKGROUND,
     CANDELS,
-    CLASSES,
     HSC,
     SceneSource,
     draw_scene,
@@ -21,9 +20,10 @@ from pipeline.sandbox.scenes import (
     signal_to_noise,
 )
 from schemas.errors import PlanError
+from schemas.imaging import SCENE_CLASSES
 
 QUIET = replace(CANDELS, depth_mag=(40.0,) * 4)
-SOURCES = CLASSES[:4]
+SOURCES = SCENE_CLASSES[:4]
 
 
 def _one(kind, survey=QUIET, magnitude=21.0, seed=0):

@@ -1,16 +1,16 @@
 import numpy as np
 
 from pipeline.sandbox.scene_windows import draw_field, draw_window, scene_window_table
-from pipeline.sandbox.scenes import CLASSES
+from schemas.imaging import SCENE_CLASSES
 
 
 def test_a_window_is_a_function_of_seed_and_number_whatever_bands_and_classes_are_asked_for():
-    image, labels = draw_window(7, seed=1, side=24, bands=["H", "V"], classes=CLASSES)
+    image, labels = draw_window(7, seed=1, side=24, bands=["H", "V"], classes=SCENE_CLASSES)
     assert image.shape == (24, 24, 2) and labels.shape == (24, 24, 5)
-    other, turned = draw_window(7, seed=1, side=24, bands=["V"], classes=CLASSES[::-1])
+    other, turned = draw_window(7, seed=1, side=24, bands=["V"], classes=SCENE_CLASSES[::-1])
     assert (other[..., 0] == image[..., 1]).all() and (turned == labels[..., ::-1]).all()
-    assert not (draw_window(8, seed=1, side=24, bands=["V"], classes=CLASSES)[0] == other).any()
-    assert draw_window(7, seed=1, side=16, bands=["r"], classes=CLASSES)[0].shape == (16, 16, 1)
+    assert not (draw_window(8, seed=1, side=24, bands=["V"], classes=SCENE_CLASSES)[0] == other).any()
+    assert draw_window(7, seed=1, side=16, bands=["r"], classes=SCENE_CLASSES)[0].shape == (16, 16, 1)
 
 
 def test_the_table_has_each_class_as_often_and_no_two_windows_in_one_place():

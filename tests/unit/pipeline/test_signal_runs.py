@@ -1,5 +1,6 @@
 """A run of signals: what its file may say, what its units are made from, and what it needs."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -7,7 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.checks import check
-from pipeline.estimate import bytes_per_row, memory_needed_gib, needs_of
+from pipeline.estimate import Needs, bytes_per_row, memory_needed_gib, needs_of, price_list
+from pipeline.pulling import waveform_shares
+from pipeline.sources.sample_sql import read_sample_sql
 from pipeline.stores.cube import CubeSpec, objects_digest
 from pipeline.stores.rows import RowsSpec
 from pipeline.units import plan_unit, rows_unit
@@ -100,6 +103,39 @@ def test_a_row_takes_two_mebibytes_and_no_request():
     plan = Receipt(20, 0, 0, "x", facts={"wanted": 20, "partitions": [{}]})
     needs = needs_of(run, {"training": plan, "group4": plan})
     assert needs.requests == 4 and needs.disk_gib == pytest.approx(40 * 2 / 1024, rel=0.01)
+
+
+def test_signals_take_time_by_waveform_and_samples_and_noise_takes_none():
+    run = a_run(cluster={"workers": 4})
+
+    def needs(run: RunFile, **waveforms: float) -> Needs:
+        plan = Receipt(1000, 0, 0, "x", facts={"wanted": 1000, "partitions": [{}], "waveforms": waveforms})
+        return needs_of(run, {"training": plan, "group4": plan})
+
+    mixed = needs(run, AK=0.25, AAK=0.5)
+    assert mixed.computing_h == pytest.approx(2000 * (0.25 * 0.24 + 0.5 * 5.5) / 3600)
+    assert "1.6 CPU hours to compute, 0.39 h on 4 threads" in price_list(run, mixed)
+    assert needs(run).computing_h == 0 and "signals" not in price_list(run, needs(run))
+    short = run.model_copy(update={"images": run.images.model_copy(update={"pixels": 4096})})
+    assert needs(short, AAK=1.0).computing_h == pytest.approx(needs(run, AAK=1.0).computing_h / 64)
+    uncounted = Receipt(1000, 0, 0, "x", facts={"wanted": 1000, "partitions": [{}]})
+    assert needs_of(run, {"training": uncounted}).computing_h == pytest.approx(1000 * 0.24 / 3600)
+
+
+def test_rows_are_counted_by_the_waveform_of_their_signal():
+    class Server:
+        row_cap = 10
+
+        def query(self, sql: str, columns: Sequence[str]) -> pa.Table:
+            self.sql = sql
+            return pa.table({"waveform": [None, 0.0, 1.0], "n": [5, 3, 2]}).rename_columns(list(columns))
+
+    server = Server()
+    sample = read_sample_sql((SQL % 3).replace("e.waveform", "1 - e.kind AS waveform"), key="id")
+    assert waveform_shares(server, sample) == {"AK": 0.3, "AAK": 0.2}
+    assert server.sql == (
+        "SELECT 1 - e.kind AS waveform, COUNT(*) AS n FROM dbo.FEMRI(3, 10) AS e GROUP BY 1 - e.kind"
+    )
 
 
 def test_a_holdout_is_all_test_and_makes_other_rows_but_no_other_plan():
