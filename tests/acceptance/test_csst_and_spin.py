@@ -20,7 +20,7 @@ def a_run(folder: Path, survey: str) -> tuple[MillRun, tuple[str, ...]]:
 
 
 def weights_of(folder: Path) -> bytes:
-    (weights,) = (folder / "runs" / "mill" / "model").glob("*/weights.skt")
+    (weights,) = (folder / "model").glob("*/weights.skt")
     return weights.read_bytes()
 
 
@@ -49,13 +49,12 @@ def test_csst_learns_from_images_and_fluxes_after_its_parts(tmp_path: Path):
         assert 20 < rows == predicted < 70
         again = run.command("run", *words)
         assert (again.returncode, "nothing to do" in again.stdout) == (0, True), again.stdout + again.stderr
-        weights = weights_of(tmp_path)
         alone = [str(pretrained_as(tmp_path, f"csst-{part}")) for part in ("mlp", "cnn")]
-        shutil.rmtree(tmp_path / "runs" / "mill")
-        begun = run.command("run", *words, f"model.begin_with={json.dumps(alone)}")
+        other = ("name=begun", "catalogue.name=begun", f"model.begin_with={json.dumps(alone)}")
+        begun = run.command("run", *words, *other)
         assert begun.returncode == 0, begun.stdout + begun.stderr
-        assert (run.units("pretrain", "done"), run.units("train", "done")) == (0, 1)
-        assert weights_of(tmp_path) == weights
+        assert (run.units("pretrain", "done"), run.units("train", "done")) == (2, 2)
+        assert weights_of(tmp_path / "runs" / "begun") == weights_of(tmp_path / "runs" / "mill")
         nowhere = run.command("plan", *words, f'model.begin_with=["{tmp_path}"]')
         assert (nowhere.returncode, "holds no trained network" in nowhere.stderr) == (3, True), nowhere.stderr
     finally:
