@@ -146,20 +146,18 @@ def with_results(page: str, text: str) -> str:
 def write(system: str, planned: Mapping[str, Any]) -> None:
     """Run a system and write its page."""
     found: dict[str, list[Mapping[str, Any]]] = {}
-    drawn: list[str] = []
-    tables: list[str] = []
-    first = planned["seeds"][0]
+    reports: dict[str, Path] = {}
     for seed in planned["seeds"]:
         for run, changes in planned["set"].items():
             metrics, folder = measure(planned["survey"], words_of(system, run, seed, changes))
             found.setdefault(run, []).append(metrics)
-            if seed == first:
-                report, stem = folder / "report.html", run if run.startswith(system) else f"{system}-{run}"
-                drawn += [
-                    f"![{run}: {path.stem.rpartition('-')[2]}]({path.name})"
-                    for path in figures_of(report, stem)
-                ]
-                tables = [f"`{run}`, seed {seed}:", *tables_of(report)]  # of the last one that is named
+            reports.setdefault(run, folder / "report.html")  # of the first seed
+    drawn = [
+        f"![{run}: {path.stem.rpartition('-')[2]}]({path.name})"
+        for run, report in reports.items()
+        for path in figures_of(report, run if run.startswith(system) else f"{system}-{run}")
+    ]
+    tables = [f"`{run}`, seed {planned['seeds'][0]}:", *tables_of(reports[run])]
     page = PAGES / f"{system}.md"
     made = f"{datetime.date.today()}, {os.cpu_count()} cores: `make systems SYSTEM={system}`"
     definition = f"By the definition `{next(iter(found.values()))[0]['definition']}`."

@@ -24,6 +24,7 @@ from schemas.disk import sync
 from schemas.errors import ModelError
 
 _WEIGHTS, _MANIFEST, _FORMAT = "weights.skt", "manifest.json", 1
+_REMEDY = "train again, or restore the bundle from a copy"
 EXPORTS = ("network.xml", "network.bin", "dropout.xml", "dropout.bin")
 """Names of an export's files: the network, and the network whose dropout is active in inference too."""
 
@@ -133,17 +134,16 @@ def load_bundle(path: str | Path) -> Bundle:
         There is no bundle, or a file of it is missing or changed.
     """
     folder = Path(path)
-    remedy = "train again, or restore the bundle from a copy"
     try:
         manifest = json.loads((folder / _MANIFEST).read_text())
         files = {name: (folder / name).read_bytes() for name in manifest["sha256"]}
     except (OSError, ValueError, KeyError) as error:
-        raise ModelError(f"{folder} is not a whole bundle: {error}", remedy) from error
+        raise ModelError(f"{folder} is not a whole bundle: {error}", _REMEDY) from error
     for name, data in files.items():
         if hashlib.sha256(data).hexdigest() != manifest["sha256"][name]:
-            raise ModelError(f"{folder / name} is damaged: its SHA-256 is not that of the manifest", remedy)
+            raise ModelError(f"{folder / name} is damaged: its SHA-256 is not that of the manifest", _REMEDY)
     if manifest["digest"] != _digest(files):
-        raise ModelError(f"{folder / _MANIFEST} is damaged: its digest is not that of the files", remedy)
+        raise ModelError(f"{folder / _MANIFEST} is damaged: its digest is not that of the files", _REMEDY)
     arrays, _ = unpack(files[_WEIGHTS], name=str(folder / _WEIGHTS))
     values = {name: json.loads(data) for name, data in files.items() if name.endswith(".json")}
     return Bundle(
@@ -174,9 +174,7 @@ def preset_and_digest(path: str | Path) -> tuple[str, str]:
         preset = json.loads((folder / "preset.json").read_text())
         return str(preset["name"]), str(json.loads((folder / _MANIFEST).read_text())["digest"])
     except (OSError, ValueError, KeyError) as error:
-        raise ModelError(
-            f"{folder} is not a whole bundle: {error}", "train again, or restore it from a copy"
-        ) from error
+        raise ModelError(f"{folder} is not a whole bundle: {error}", _REMEDY) from error
 
 
 def _digest(files: Mapping[str, bytes]) -> str:

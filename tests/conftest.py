@@ -17,7 +17,7 @@ from pipeline.ledger import Ledger
 from pipeline.stores import launcher
 from pipeline.stores.postgres import connect
 
-sys.path.insert(0, str(Path(__file__).parent))  # for `small_networks`
+sys.path.insert(0, str(Path(__file__).parent))  # for `small_networks` and `emri_sources`
 
 # A shell that starts the tests in the background makes them deaf to Ctrl-C, and with them all they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)

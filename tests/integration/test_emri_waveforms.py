@@ -5,34 +5,19 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from emri_sources import SOURCE
 
 from pipeline.sources.emri import aak, kludge
 from pipeline.sources.emri.evolution import before_plunge
 from pipeline.sources.emri.expected import expected_snr
 from pipeline.sources.emri.m12 import LEAST_SNR, SPIN, loudest_snr
 from pipeline.sources.emri.populations import MASSES, REDSHIFTS, WINDOW_S, group, training
-from pipeline.sources.emri.source import Source
 from pipeline.sources.emri.waveforms import signal
 from pipeline.sources.emri.whitening import optimal_snr
 from schemas.errors import ModelError
 from schemas.imaging import EMRI_SAMPLES
 
-WIDE = Source(
-    mass_solar=1e4,
-    mu_solar=10.0,
-    spin=0.2,
-    e0=0.3,
-    p0=3000.0,
-    iota_rad=0.7,
-    theta_s_rad=1.0,
-    phi_s_rad=2.0,
-    theta_k_rad=0.5,
-    phi_k_rad=4.0,
-    phase_rad=0.3,
-    gamma_rad=0.6,
-    alpha_rad=0.9,
-    z=0.1,
-)
+WIDE = replace(SOURCE, mass_solar=1e4, spin=0.2, p0=3000.0)
 
 
 # Looked for, not imported: `aak` has its own way to import it.

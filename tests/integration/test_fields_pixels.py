@@ -30,6 +30,7 @@ from pipeline.fields.labelled_windows import window_table
 from pipeline.fields.layout import Finding, Layout
 from pipeline.fields.opening import open_field, open_labels, windows_over
 from pipeline.fields.results import create_results
+from pipeline.ledger import Ledger
 from pipeline.report.facts import FieldFacts, ReportFacts
 from pipeline.report.page import render
 from pipeline.sources.choice import source_of
@@ -40,8 +41,10 @@ from pipeline.stages.find_sources import find_sources
 from pipeline.stages.lost import lost_cutouts
 from pipeline.stages.scenes import draw_scene
 from pipeline.stores import catalogue
+from pipeline.stores.catalogue_export import export_version
 from pipeline.stores.catalogue_rows import CataloguePart
 from pipeline.stores.catalogue_sources import source_columns
+from pipeline.stores.catalogue_versions import show
 from pipeline.stores.cube import content_digest, create_cube, read_block
 from pipeline.stores.cube_spec import CubeSpec
 from pipeline.stores.staging import Staging, place, verify
@@ -291,10 +294,6 @@ def test_a_field_becomes_a_catalogue_in_postgres_with_pictures_and_what_was_foun
 
 
 def check_published(dsn, path, sources, classes):
-    from pipeline.ledger import Ledger
-    from pipeline.stores.catalogue_export import export_version
-    from pipeline.stores.catalogue_versions import show
-
     with Ledger.open(dsn) as ledger:
         made_from = {"classes": list(classes)}
         version = catalogue.begin_version(

@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from emri_sources import SOURCE
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -9,28 +10,11 @@ from pipeline.sources.emri.evolution import evolve
 from pipeline.sources.emri.expected import expected_snr, luminosity_distance_gpc
 from pipeline.sources.emri.harmonics import POWER_LEFT_OUT, amplitudes, enhancement, how_many, power
 from pipeline.sources.emri.kludge import on_axes, orientation, strain
-from pipeline.sources.emri.source import Source
 from pipeline.sources.emri.tianqin import polarisation_axes, respond
 from pipeline.sources.emri.whitening import optimal_snr, whiten
 from schemas.errors import ModelError
 from schemas.imaging import EMRI_SAMPLES, EMRI_STEP_S
 
-SOURCE = Source(
-    mass_solar=1e6,
-    mu_solar=10.0,
-    spin=0.5,
-    e0=0.3,
-    p0=10.0,
-    iota_rad=0.7,
-    theta_s_rad=1.0,
-    phi_s_rad=2.0,
-    theta_k_rad=0.5,
-    phi_k_rad=4.0,
-    phase_rad=0.3,
-    gamma_rad=0.6,
-    alpha_rad=0.9,
-    z=0.1,
-)
 FEW = 8_192
 angles = st.floats(0.1, 3.0)
 
