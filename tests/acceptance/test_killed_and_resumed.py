@@ -58,7 +58,7 @@ def test_driver_database_and_worker_are_killed_and_the_catalogue_is_the_same(
 
 
 def check_last_words(out: str) -> None:
-    assert "Traceback" not in out and "remedy" in out and "unexpected" not in out, out
+    assert "Traceback" not in out and "remedy" in out and "skymill: unexpected" not in out, out
 
 
 def redone_at_most(run: MillRun, undisturbed: MillRun, limit: int) -> None:
