@@ -15,15 +15,15 @@ import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks.table import ROOT
-from model.definitions import PIXELS
-from pipeline.reporting import metrics_of_test_part, tested_samples
+from pipeline.reporting import metrics_of_test_part
+from schemas.config import RunFile
 from schemas.runfile import load_run_file
 
 PLAN = Path(__file__).with_name("systems.toml")
@@ -41,12 +41,13 @@ HIDDEN = {"definition", "text", "n", "outlier_threshold"}
 
 
 def plan() -> dict[str, Any]:
-    """Return what is run, by system: its ``survey``, its ``seeds``, and what each run ``set``s."""
+    """Return what is run, by system: its ``survey``, its ``seeds``, ``words`` for all, and what each run ``set``s."""
     return tomllib.loads(PLAN.read_text(encoding="utf-8"))
 
 
-def words_of(system: str, run: str, seed: int, changes: Sequence[str]) -> list[str]:
+def words_of(system: str, run: str, seed: int, planned: Mapping[str, Any]) -> list[str]:
     """Return what a run changes of its survey file, as words of the command line; `{seed}` in them is the seed."""
+    changes = [*planned.get("words", ()), *planned["set"][run]]
     return [
         f"name={run}-{seed}",
         f"output={RUNS}",
@@ -62,14 +63,16 @@ def measure(survey: str, words: Sequence[str]) -> tuple[Mapping[str, Any], Path]
     print(f"$ skymill run {survey} {' '.join(words)}", flush=True)
     if subprocess.run(command, cwd=ROOT).returncode:
         raise SystemExit(f"{' '.join(words)} did not end")
-    run_file = load_run_file(ROOT / survey, words=words)
-    folder = ROOT / RUNS / run_file.name
-    if run_file.target.definition == PIXELS:
-        bundle = next((folder / "model").glob("*/metrics.json"))
-        return json.loads(bundle.read_text(encoding="utf-8"))["test"], folder
-    folders = [folder / "predictions" / sample for sample in tested_samples(run_file)]
-    parts = [path for each in folders for path in sorted(each.glob("*.parquet"))]
-    return metrics_of_test_part(run_file, parts), folder
+    folder = load_run_file(ROOT / survey, words=words).folder
+    return json.loads((folder / "metrics.json").read_text(encoding="utf-8")), folder
+
+
+def measure_together(run_file: RunFile, folders: Iterable[Path]) -> Mapping[str, Any]:
+    """Return the metrics of the test parts of several runs as if they were of one run."""
+    samples = (folder / "predictions" / run_file.training.sample for folder in folders)
+    return metrics_of_test_part(
+        run_file, [path for each in samples for path in sorted(each.glob("*.parquet"))]
+    )
 
 
 def table_of(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
@@ -148,10 +151,14 @@ def write(system: str, planned: Mapping[str, Any]) -> None:
     found: dict[str, list[Mapping[str, Any]]] = {}
     reports: dict[str, Path] = {}
     for seed in planned["seeds"]:
-        for run, changes in planned["set"].items():
-            metrics, folder = measure(planned["survey"], words_of(system, run, seed, changes))
+        for run in planned["set"]:
+            metrics, folder = measure(planned["survey"], words_of(system, run, seed, planned))
             found.setdefault(run, []).append(metrics)
             reports.setdefault(run, folder / "report.html")  # of the first seed
+        if pooled := planned.get("pooled"):
+            run_file = load_run_file(ROOT / planned["survey"])
+            folders = [ROOT / RUNS / f"{run}-{seed}" for run in pooled]
+            found.setdefault(" and ".join(pooled), []).append(measure_together(run_file, folders))
     drawn = [
         f"![{run}: {path.stem.rpartition('-')[2]}]({path.name})"
         for run, report in reports.items()

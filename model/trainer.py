@@ -93,9 +93,15 @@ def unexpected(error: Exception, papers: Papers, place: Place) -> SkymillError:
     machine = place.size > 1 or isinstance(error, MemoryError | OSError)
     kind = WorkerError if machine else ModelError
     return kind(
-        f"trainer {place.rank} of {place.size} met {type(error).__name__}: {error}",
+        f"trainer {place.rank} of {place.size} met {type(error).__name__}: {_in_words(error)}",
         f"a machine out of memory or without access to the files, or a defect; {papers.log} has the traceback",
     )
+
+
+def _in_words(error: Exception) -> str:
+    """Return what an error says, on one line and without the traceback that TensorFlow writes into it."""
+    lines = str(error).splitlines()
+    return " ".join(line.strip() for line in lines if line.strip() and not line.startswith('  File "'))
 
 
 def _tell(error: SkymillError, path: Path) -> int:

@@ -4,12 +4,14 @@ One direction, no way back. Every stage asks the ledger what is left, maps a pur
 units and records receipts as they come; so any process may die at any moment, and running again goes on.
 """
 
+import json
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from cluster.work import find, whoami
+from model.files import write_durably
 from pipeline import classifying, units
 from pipeline.checks import check, check_fetched, check_labelled, check_products
 from pipeline.estimate import Needs, needs_of
@@ -29,7 +31,7 @@ from schemas.config import RunFile
 from schemas.digests import digest_of
 from schemas.records import Receipt, Unit
 
-REPORT = "report.html"
+REPORT, METRICS = "report.html", "metrics.json"
 
 
 @dataclass
@@ -225,7 +227,7 @@ def report(mill: Mill, trail: Trail, facts: ReportFacts) -> None:
         calibrated=trail.calibrate,
         against=mill.run_file.target.against,
     )
-    if not report_path(mill).exists():
+    if not all((mill.folder / name).exists() for name in (REPORT, METRICS)):
         mill.ledger.reset(unit.stage, [unit.key])
     mill.do(unit, "pipeline.flow:make_report", facts=facts, unit=unit)
 
@@ -242,9 +244,10 @@ def report_path(mill: Mill) -> Path:
 
 
 def make_report(mill: Mill, *, facts: ReportFacts, unit: Unit) -> Receipt:
-    """Write the report of a run."""
+    """Write the report of a run, and the numbers of its test part as JSON."""
     started = time.monotonic()
     with disk_errors(report_path(mill)):
         path = find("pipeline.report.page:write_report")(facts, report_path(mill))
+        write_durably(mill.folder / METRICS, (json.dumps(facts.metrics, indent=1) + "\n").encode())
         (mill.folder / SO_FAR).unlink(missing_ok=True)
     return Receipt(1, path.stat().st_size, time.monotonic() - started, unit.inputs, worker=whoami())

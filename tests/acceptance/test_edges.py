@@ -1,5 +1,6 @@
 """One small run, treated as users treat runs: stopped, retried, damaged, repaired, edited, rolled back."""
 
+import json
 import signal
 import sys
 from collections.abc import Iterator
@@ -106,10 +107,13 @@ def test_a_folder_that_was_moved_or_lost_is_missed_before_anything_is_done(mill:
 
 def test_the_report_is_written_again_and_nothing_else(mill: MillRun):
     before = mill.attempts()
-    report = mill.folder / "runs" / "mill" / "report.html"
+    report, metrics = (mill.folder / "runs" / "mill" / name for name in ("report.html", "metrics.json"))
     report.unlink()
+    told = json.loads(metrics.read_text())
+    metrics.unlink()
     assert mill.command("report", *PATIENT).returncode == 0
     assert report.stat().st_size > 10_000
+    assert json.loads(metrics.read_text()) == told and told["n"] > 0
     changed = {key for key, count in mill.attempts().items() if before.get(key) != count}
     assert {stage for stage, _ in changed} <= {"report", "publish"}
 

@@ -12,8 +12,8 @@ PLAN = systems.plan()
 
 @pytest.mark.parametrize("name", PLAN)
 def test_every_system_has_run_files_that_load_presets_that_exist_and_a_page_with_marks(name):
-    for run, changes in PLAN[name]["set"].items():
-        words = systems.words_of(name, run, 1, changes)
+    for run in PLAN[name]["set"]:
+        words = systems.words_of(name, run, 1, PLAN[name])
         run_file = load_run_file(ROOT / PLAN[name]["survey"], words=words)
         assert run_file.model.preset in preset_names()
         assert run_file.name == f"{run}-1"
@@ -22,6 +22,15 @@ def test_every_system_has_run_files_that_load_presets_that_exist_and_a_page_with
     assert "<!-- results -->\n| a table |\n<!-- end of results -->" in written
     assert systems.with_results(written, "| a table |") == written
     assert "may not be compared" in page
+
+
+def test_every_preset_is_in_a_system():
+    runs = [
+        load_run_file(ROOT / planned["survey"], words=systems.words_of(name, run, 1, planned))
+        for name, planned in PLAN.items()
+        for run in planned["set"]
+    ]
+    assert {run_file.model.preset for run_file in runs} == set(preset_names())
 
 
 def test_a_page_without_marks_is_refused():

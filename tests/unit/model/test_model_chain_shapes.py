@@ -18,6 +18,9 @@ def _parameters(name, shape, overrides=None):
     return sum(math.prod(shape) for shapes in weights.values() for shape in shapes)
 
 
+AS_PUBLISHED = {name: {"network.faithful": True} for name in ("emri", "emri-1d")}
+
+
 @pytest.mark.parametrize(
     ("name", "shape", "published"),
     [
@@ -33,7 +36,7 @@ def _parameters(name, shape, overrides=None):
     ],
 )
 def test_the_words_of_a_preset_make_its_published_number_of_parameters(name, shape, published):
-    assert _parameters(name, shape) == published
+    assert _parameters(name, shape, AS_PUBLISHED.get(name)) == published
 
 
 def test_three_convolutions_are_shared_where_the_defects_of_elg_are_kept():

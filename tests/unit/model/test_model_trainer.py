@@ -38,6 +38,17 @@ def test_an_error_nobody_foresaw_is_the_machine_s_where_it_may_be(papers, error,
     assert "disk is full" in caught.value.message or type(error).__name__ in caught.value.message
 
 
+def test_the_traceback_that_tensorflow_writes_into_its_message_is_left_out(papers):
+    error = ValueError(
+        'Graph execution error:\n\nDetected at (most recent call last):\n  File "a.py", in b\n\nno room'
+    )
+    told = unexpected(error, papers, ALONE).message
+    assert (
+        told
+        == "trainer 0 of 1 met ValueError: Graph execution error: Detected at (most recent call last): no room"
+    )
+
+
 def test_a_trainer_that_ends_without_a_word_costs_a_generation(papers):
     with pytest.raises(
         WorkerError, match="trainer 1 of 2 ended with code 3 and no result; its log: last words"
