@@ -117,18 +117,27 @@ def figures_of(report: Path, stem: str) -> list[Path]:
 
 
 def tables_of(report: Path) -> list[str]:
-    """Return the tables of a report's `SECTIONS` as Markdown: quality by redshift, by columns, of fields."""
+    """Return the tables of a report's `SECTIONS` as Markdown, each after its title: quality by redshift, of fields …"""
     page = report.read_text(encoding="utf-8")
     sections = re.findall(rf'<section id="(?:{"|".join(SECTIONS)})">(.*?)</section>', page, re.DOTALL)
-    return [_as_markdown(table) for table in re.findall(r"<table.*?</table>", "".join(sections), re.DOTALL)]
+    written, title = [], ""
+    for table, words in re.findall(
+        r"(<table.*?</table>)|<(?:h2|h3|summary)\b[^>]*>(.*?)</", "".join(sections), re.DOTALL
+    ):
+        if table:
+            written += [f"{title}:", _as_markdown(table)] if title else [_as_markdown(table)]
+        title = _plain(words)
+    return written
 
 
 def _as_markdown(table: str) -> str:
     rows = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.DOTALL) for row in table.split("<tr>")[1:]]
-    head, *body = [
-        [html.unescape(re.sub(r"<[^>]+>", "", cell)).replace("|", "\\|") for cell in row] for row in rows
-    ]
+    head, *body = [[_plain(cell).replace("|", "\\|") for cell in row] for row in rows]
     return "\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *body))
+
+
+def _plain(markup: str) -> str:
+    return html.unescape(re.sub(r"<[^>]+>", "", markup))
 
 
 def with_results(page: str, text: str) -> str:

@@ -53,9 +53,9 @@ def test_tables_of_the_estimates_are_copied_as_markdown_and_no_others(tmp_path):
     cells = f"{head}<tbody><tr><td>0 &lt; z</td><td>3|4</td></tr>"
     other = '<section id="work"><table><tr><td>stage</td></tr></table></section>'
     report.write_text(
-        f'{other}<section id="estimates"><p>told</p><table>{cells}</tbody></table></section>{other}'
+        f'{other}<section id="estimates"><h3>By <i>z</i></h3><p>told</p><table>{cells}</tbody></table></section>{other}'
     )
-    assert systems.tables_of(report) == ["| z | N |\n| --- | --- |\n| 0 < z | 3\\|4 |"]
+    assert systems.tables_of(report) == ["By z:", "| z | N |\n| --- | --- |\n| 0 < z | 3\\|4 |"]
 
 
 def test_a_figure_of_the_report_stands_alone_with_its_colours(tmp_path, monkeypatch):

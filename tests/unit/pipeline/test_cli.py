@@ -1,5 +1,4 @@
 import re
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -75,25 +74,6 @@ def test_a_fault_of_skymill_names_the_log_or_where_it_lies(tmp_path: Path):
         assert _report(error).endswith(f"the traceback in {tmp_path / 'driver.log'}")
         close_logs()
         assert "driver.log" not in _report(error)
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_stop_in_the_midst_of_a_query_of_duckdb_is_a_stop(number: signal.Signals):
-    code = f"""
-import os, sys, threading, duckdb, pipeline.verbs
-from pipeline.cli import main
-
-def query(args):
-    duckdb.sql("CREATE TABLE sky AS SELECT range % 1000 AS field FROM range(100000)")
-    threading.Timer(0.5, os.kill, (os.getpid(), {number:d})).start()
-    while True:  # whatever the machine, the stop comes in a query, or else between two
-        duckdb.sql("SELECT count(*) FROM sky AS a JOIN sky AS b ON a.field = b.field AND random() < 2").fetchall()
-
-pipeline.verbs.plan = query
-sys.exit(main(["plan"]))
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    assert (done.returncode, "nothing is lost" in done.stderr) == (128 + number, True), done.stderr
 
 
 def test_a_verb_that_has_ended_keeps_no_log_open(tmp_path: Path):
