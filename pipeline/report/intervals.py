@@ -10,7 +10,7 @@ INTERVALS = 8
 """Intervals of the values, about."""
 MANY = 10
 """Fewest galaxies of an interval that are measured."""
-CLASSES = 12
+CLASSES = 16
 """Up to so many different values are classes of their own; more are cut into intervals (decided here)."""
 STEPS = (0.005, 0.01, 0.02, 0.025, 0.05, 0.1, 0.2, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 50.0, 100.0)
 _DIGITS = 3
