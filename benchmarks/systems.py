@@ -121,8 +121,8 @@ def tables_of(report: Path) -> list[str]:
     page = report.read_text(encoding="utf-8")
     sections = re.findall(rf'<section id="(?:{"|".join(SECTIONS)})">(.*?)</section>', page, re.DOTALL)
     written, title = [], ""
-    for table, words in re.findall(
-        r"(<table.*?</table>)|<(?:h2|h3|summary)\b[^>]*>(.*?)</", "".join(sections), re.DOTALL
+    for table, _, words in re.findall(
+        r"(<table.*?</table>)|<(h2|h3|summary)\b[^>]*>(.*?)</\2>", "".join(sections), re.DOTALL
     ):
         if table:
             written += [f"{title}:", _as_markdown(table)] if title else [_as_markdown(table)]

@@ -77,7 +77,9 @@ def engine_of(bundle: Bundle, engine: str) -> str:
         )
     if bundle.preset["network"]["kind"] == "forest":
         return "numpy"
-    if engine == "tensorflow" or (engine == "auto" and (not bundle.export or len(bundle.geometry.shape) == 1)):
+    if engine == "tensorflow" or (
+        engine == "auto" and (not bundle.export or len(bundle.geometry.shape) == 1)
+    ):
         return "tensorflow"
     if not bundle.export:
         raise ModelError(

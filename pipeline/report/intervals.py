@@ -49,6 +49,8 @@ def are_classes(values: NDArray[np.floating]) -> bool:
 
     >>> are_classes(np.array([0.0, 1.0, 1.0, 0.0])), are_classes(np.array([14.2, 16.1, 15.8]))
     (True, False)
+    >>> are_classes(np.repeat(np.arange(10.0, 140.0, 10.0), 2)), are_classes(np.repeat(np.arange(17.0), 2))
+    (True, False)
     """
     distinct = len(np.unique(values))
     return distinct <= CLASSES and 2 * distinct <= len(values)

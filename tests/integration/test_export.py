@@ -105,13 +105,9 @@ def test_a_worker_without_the_openvino_of_an_export_says_so_and_what_to_do(tmp_p
     assert Predictor([bundle], engine="tensorflow", batch=8)(IMAGES[:2]).shape == (1, 2, 40)
 
 
-def test_openvino_without_an_export_is_refused_and_auto_takes_tensorflow(tmp_path):
+def test_without_an_export_auto_takes_tensorflow(tmp_path):
     bundle = load_bundle(_bundle(tmp_path / "b", **SMALL))
     assert Predictor([bundle], batch=8).engines == ["tensorflow"]
-    with pytest.raises(ModelError, match="has no export"):
-        Predictor([bundle], engine="openvino")
-    with pytest.raises(ModelError, match="there is no engine 'onnx'"):
-        Predictor([bundle], engine="onnx")
 
 
 @needs_openvino

@@ -35,9 +35,9 @@ AFTER = {
 }
 SAME = {
     *("csst-cnn-bayesian", "csst-hybrid-bayesian", "csst-hybrid-transfer", "csst-hybrid-transfer-bayesian"),
-    *("elg", "pasquet", "photometry"),
+    *("elg", "emri", "pasquet", "photometry"),
 }
-"""Made of layers that others have too, or no network: what is exported of those is compared."""
+"""Made of layers that others have too, or no network: what is exported of those is compared (of signals elsewhere)."""
 NAMES = sorted(
     set(preset_names()) - {"emri-1d", "morpheus", "spin-baseline"}, key=lambda name: (name in AFTER, name)
 )

@@ -1,10 +1,13 @@
 """What `make systems` runs, and how its pages are written."""
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from benchmarks import systems
 from benchmarks.table import ROOT
 from model.presets import preset_names
+from schemas.flags import Part
 from schemas.runfile import load_run_file
 
 PLAN = systems.plan()
@@ -12,6 +15,7 @@ PLAN = systems.plan()
 
 @pytest.mark.parametrize("name", PLAN)
 def test_every_system_has_run_files_that_load_presets_that_exist_and_a_page_with_marks(name):
+    assert set(PLAN[name].get("pooled", ())) <= set(PLAN[name]["set"])
     for run in PLAN[name]["set"]:
         words = systems.words_of(name, run, 1, PLAN[name])
         run_file = load_run_file(ROOT / PLAN[name]["survey"], words=words)
@@ -47,15 +51,30 @@ def test_numbers_of_several_seeds_are_told_with_their_deviation_and_each_with_it
     assert "| `second` | 0.0300 | 30 | 1 |" in table
 
 
+def test_the_test_parts_of_two_runs_are_measured_as_one(tmp_path):
+    run_file = load_run_file(ROOT / "surveys" / "elg.toml")
+    for run, z_spec, z_phot in (("bright", [0.1, 0.2], [0.1, 0.2]), ("faint", [0.3, 0.3], [0.43, 0.9])):
+        folder = tmp_path / run / "predictions" / run_file.training.sample
+        folder.mkdir(parents=True)
+        parts = [Part.TEST, Part.TEST if run == "bright" else Part.TRAIN]
+        pq.write_table(
+            pa.table({"z_spec": z_spec, "z_phot": z_phot, "split": parts}), folder / "00000.parquet"
+        )
+    found = systems.measure_together(run_file, [tmp_path / "bright", tmp_path / "faint"])
+    assert (found["definition"], found["n"], found["bias"]) == ("wei2025", 3, 0.0)
+    assert found["mae"] == pytest.approx(0.13 / 3)
+
+
 def test_tables_of_the_estimates_are_copied_as_markdown_and_no_others(tmp_path):
     report = tmp_path / "report.html"
     head = "<thead><tr><th scope=col>z</th><th class=number>N</th></tr></thead>"
     cells = f"{head}<tbody><tr><td>0 &lt; z</td><td>3|4</td></tr>"
     other = '<section id="work"><table><tr><td>stage</td></tr></table></section>'
     report.write_text(
-        f'{other}<section id="estimates"><h3>By <i>z</i></h3><p>told</p><table>{cells}</tbody></table></section>{other}'
+        f'{other}<section id="estimates"><h3>By <i>z</i>, all</h3><p>told</p><table>{cells}</tbody></table></section>'
+        f"{other}"
     )
-    assert systems.tables_of(report) == ["By z:", "| z | N |\n| --- | --- |\n| 0 < z | 3\\|4 |"]
+    assert systems.tables_of(report) == ["By z, all:", "| z | N |\n| --- | --- |\n| 0 < z | 3\\|4 |"]
 
 
 def test_a_figure_of_the_report_stands_alone_with_its_colours(tmp_path, monkeypatch):

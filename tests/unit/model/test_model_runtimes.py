@@ -39,7 +39,6 @@ def test_images_that_have_an_export_are_computed_by_openvino_and_signals_where_t
     ("export", "engine", "words"),
     [
         ("", "openvino", "no export for OpenVINO"),
-        ("9999.0.0", "auto", "is for openvino 9999"),
         ("1.0.0", "onnx", "no engine"),
     ],
 )
