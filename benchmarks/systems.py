@@ -37,7 +37,7 @@ COLOURS = (
 """The page's variables by day, which a figure needs where it stands alone."""
 SECTIONS = ("estimates", "pixels", "fields")
 """Sections of a report whose tables are copied."""
-HIDDEN = {"definition", "text", "n", "outlier_threshold"}
+HIDDEN = {"n", "n_noise", "n_signal", "outlier_threshold"}
 
 
 def plan() -> dict[str, Any]:
@@ -80,22 +80,29 @@ def table_of(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
 
     The first number is told of each seed, too: of several runs those of one seed have the same test part.
     """
-    first = next(iter(found.values()))[0]
-    names = [key for key, value in first.items() if key not in HIDDEN and isinstance(value, int | float)]
+    numbers = {run: [_numbers(result) for result in results] for run, results in found.items()}
+    names = list(next(iter(numbers.values()))[0])
     if all(
-        result.get("sigma") == result.get("sigma_nmad") for results in found.values() for result in results
+        each.get("sigma") == each.get("sigma_nmad") for all_seeds in numbers.values() for each in all_seeds
     ):
-        names = [
-            name for name in names if name != "sigma"
-        ]  # a definition's own scatter, where it is another one
+        names = [name for name in names if name != "sigma"]  # the definition has no scatter of its own
     lines = [f"| preset | {' | '.join(names)} | N | seeds |", "| --- " * (len(names) + 3) + "|"]
     for run, results in found.items():
-        columns = [_spread([float(result[name]) for result in results]) for name in names]
+        columns = [_spread([each[name] for each in numbers[run]]) for name in names]
         if len(results) > 1:
-            columns[0] += f" ({', '.join(f'{result[names[0]]:.4f}' for result in results)})"
+            columns[0] += f" ({', '.join(f'{each[names[0]]:.4f}' for each in numbers[run])})"
         count = ", ".join(f"{result['n']:,}" for result in results)
         lines.append(f"| `{run}` | {' | '.join(columns)} | {count} | {len(results)} |")
     return "\n".join(lines)
+
+
+def _numbers(result: Mapping[str, Any]) -> dict[str, float]:
+    """Return the numbers of a `metrics.json` by name, those of a detector at each rate of false alarms, too."""
+    plain = {key: value for key, value in result.items() if isinstance(value, int | float)}
+    alarms = {
+        f"true at {alarm['false_alarm']:.0%}": alarm["true_alarm"] for alarm in result.get("alarms", ())
+    }
+    return {key: float(value) for key, value in (plain | alarms).items() if key not in HIDDEN}
 
 
 def _spread(values: Sequence[float]) -> str:
@@ -121,12 +128,14 @@ def tables_of(report: Path) -> list[str]:
     page = report.read_text(encoding="utf-8")
     sections = re.findall(rf'<section id="(?:{"|".join(SECTIONS)})">(.*?)</section>', page, re.DOTALL)
     written, title = [], ""
-    for table, _, words in re.findall(
+    for table, tag, words in re.findall(
         r"(<table.*?</table>)|<(h2|h3|summary)\b[^>]*>(.*?)</\2>", "".join(sections), re.DOTALL
     ):
         if table:
             written += [f"{title}:", _as_markdown(table)] if title else [_as_markdown(table)]
-        title = _plain(words)
+        elif tag == "h2":
+            written.append(f"**{_plain(words)}**")
+        title = _plain(words) if tag != "h2" else ""
     return written
 
 

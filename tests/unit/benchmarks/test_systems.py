@@ -49,6 +49,9 @@ def test_numbers_of_several_seeds_are_told_with_their_deviation_and_each_with_it
     table = systems.table_of({"first": [one(0.02), one(0.04)], "second": [one(0.03)]})
     assert "| `first` | 0.0300 ± 0.0141 (0.0200, 0.0400) | 30, 30 | 2 |" in table
     assert "| `second` | 0.0300 | 30 | 1 |" in table
+    alarms = [{"false_alarm": 0.01, "true_alarm": 0.225, "threshold": 0.8}]
+    detector = {"text": "", "n": 20, "n_noise": 10, "area": 0.9, "alarms": alarms}
+    assert "| preset | area | true at 1% | N | seeds |" in systems.table_of({"one": [detector]})
 
 
 def test_the_test_parts_of_two_runs_are_measured_as_one(tmp_path):
@@ -70,11 +73,14 @@ def test_tables_of_the_estimates_are_copied_as_markdown_and_no_others(tmp_path):
     head = "<thead><tr><th scope=col>z</th><th class=number>N</th></tr></thead>"
     cells = f"{head}<tbody><tr><td>0 &lt; z</td><td>3|4</td></tr>"
     other = '<section id="work"><table><tr><td>stage</td></tr></table></section>'
-    report.write_text(
-        f'{other}<section id="estimates"><h3>By <i>z</i>, all</h3><p>told</p><table>{cells}</tbody></table></section>'
-        f"{other}"
-    )
-    assert systems.tables_of(report) == ["By z, all:", "| z | N |\n| --- | --- |\n| 0 < z | 3\\|4 |"]
+    titles = "<h2>Group 1</h2><h3>By <i>z</i>, all</h3><p>told</p>"
+    section = f'<section id="estimates">{titles}<table>{cells}</tbody></table></section>'
+    report.write_text(f"{other}{section}{other}")
+    assert systems.tables_of(report) == [
+        "**Group 1**",
+        "By z, all:",
+        "| z | N |\n| --- | --- |\n| 0 < z | 3\\|4 |",
+    ]
 
 
 def test_a_figure_of_the_report_stands_alone_with_its_colours(tmp_path, monkeypatch):
