@@ -19,6 +19,11 @@ class Geometry:
     unit: str = "level"
 
     @property
+    def is_signal(self) -> bool:
+        """Whether an image is a row of samples, and not of two sides."""
+        return len(self.shape) == 1
+
+    @property
     def whole(self) -> tuple[int, ...]:
         """The shape of an image with its bands."""
         return (*self.shape, len(self.bands))

@@ -77,9 +77,7 @@ def engine_of(bundle: Bundle, engine: str) -> str:
         )
     if bundle.preset["network"]["kind"] == "forest":
         return "numpy"
-    if engine == "tensorflow" or (
-        engine == "auto" and (not bundle.export or len(bundle.geometry.shape) == 1)
-    ):
+    if engine == "tensorflow" or (engine == "auto" and (not bundle.export or bundle.geometry.is_signal)):
         return "tensorflow"
     if not bundle.export:
         raise ModelError(
@@ -170,8 +168,8 @@ def best_batch(bundle: Bundle) -> int:
     """
     if bundle.preset["network"]["kind"] == "forest":
         return _ROWS_OF_A_FOREST
-    shape = bundle.geometry.shape
-    return max(1, min(32, _SAMPLES_AT_ONCE // shape[0])) if len(shape) == 1 else 32
+    geometry = bundle.geometry
+    return max(1, min(32, _SAMPLES_AT_ONCE // geometry.shape[0])) if geometry.is_signal else 32
 
 
 def _forest(bundle: Bundle) -> Answer:

@@ -1,10 +1,10 @@
 """Write the report of a run: one HTML file that needs nothing else."""
 
-import os
 from pathlib import Path
 from string import Template
 
 from model.definitions import DETECTION, PIXELS, REDSHIFT, REGRESSION, kind_of
+from model.files import write_durably
 from pipeline.report import quality, work
 from pipeline.report.alarms import alarms
 from pipeline.report.errors import errors
@@ -42,9 +42,7 @@ def write_report(facts: ReportFacts, out: Path) -> Path:
     """
     page = render(facts)
     out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_name(f".{out.name}.{os.getpid()}")
-    temporary.write_text(page, encoding="utf-8")
-    temporary.replace(out)
+    write_durably(out, page.encode())
     return out
 
 
