@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import importlib.metadata
 import os
+import random
 import re
 import socket
 import threading
@@ -30,6 +31,8 @@ BEGUN = "begun_member"
 """The first event of a member, which is for its group alone."""
 JOB_NAMES = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "JOB_ID")
 _POLL_S = 0.05
+_PORTS = range(20_000, 32_000)
+_TRIES = 100
 
 _lock = threading.Lock()
 _members: "set[_Member]" = set()
@@ -166,16 +169,20 @@ async def _end(worker: str, key: str, within_s: float) -> bool:
 
 
 def _free_port(host: str) -> int:
+    """Return one below those that systems give to whoever asks for any: it is still free when a trainer has begun."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as one:
-        try:
-            one.bind((host, 0))
-        except OSError as error:
-            raise WorkerError(
-                f"there is no free port on {host} for a trainer: {error}",
-                "end what holds its ports, or widen net.ipv4.ip_local_port_range there; then run it again",
-            ) from error
-        return int(one.getsockname()[1])
+    for port in random.SystemRandom().sample(_PORTS, _TRIES):
+        with socket.socket(family, socket.SOCK_STREAM) as one:
+            try:
+                one.bind((host, port))
+            except OSError as error:
+                reason = error
+            else:
+                return port
+    raise WorkerError(
+        f"there is no free port on {host} for a trainer: {reason}",
+        f"end what holds the ports {_PORTS.start} to {_PORTS.stop - 1} there; then run it again",
+    ) from reason
 
 
 def be_member(work: str, arguments: dict[str, Any], membership: Membership) -> Any:

@@ -116,9 +116,8 @@ def _variational(chain: Chain, settings: Settings, name: str) -> Variational:
         settings.get("filters") or settings["units"],
         kernel=settings.get("kernel", 0),
         stride=settings.get("stride", 1),
-        rows=chain.style.rows,
+        share=chain.network["divergence"] / chain.style.rows,
         seeds=(chain.style.seeds(), chain.style.seeds()),
-        always=chain.style.monte_carlo,
         name=name,
     )
 

@@ -123,6 +123,7 @@ RANGES: Mapping[str, _Range] = {
     "network.operations": ("a list of whole numbers, 1 or more", _widths),
     "network.bottleneck": _FROM_1,
     "network.hidden": ("a list of whole numbers, 1 or more", _widths),
+    "network.divergence": _FROM_0,
     "network.l2": _FROM_0,
     "network.members": _FROM_1,
     "network.measures": (f"some of {', '.join(MEASURES)}, each once", _measures),

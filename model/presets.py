@@ -40,7 +40,7 @@ LATER = (
         "vector.kind",
     ),
     *("input.arcsec_per_pixel", "input.bands", "input.pixels", "input.unit"),
-    *("network.bayesian", "network.end", "network.faithful", "network.frozen", "network.l2"),
+    *("network.bayesian", "network.divergence", "network.end", "network.faithful", "network.frozen", "network.l2"),
 )
 """Keys that came after version 0.1.0: where they have ``_base``'s value a preset's dict and digest are as they were, so
 that its runs find their networks again."""
@@ -73,8 +73,8 @@ class Preset:
     def always_draws(self) -> bool:
         """Whether what the network says of a row depends on the row's draw in evaluation too, without passes."""
         network = self["network"]
-        return network["kind"] == "chains" and any(
-            is_always_drawn(layer, network) for layer in self._layers()
+        return network["kind"] == "chains" and (
+            network["bayesian"] or any(is_always_drawn(layer, network) for layer in self._layers())
         )
 
     def _layers(self) -> Iterator[Mapping[str, Any]]:

@@ -22,9 +22,12 @@ _FLOOR = 1e-12
 class Variational(layers.Layer):
     """A dense layer, or a two-dimensional convolution where there is a `kernel`, with a posterior of its weights.
 
-    The loss of the layer is the Kullback-Leibler divergence of the posterior from a prior N(0, 1), divided by the
-    number of training rows: so the mean loss of a row is the negative evidence bound (Blundell et al. 2015, eq. 2).
+    The loss of the layer is `share` of the Kullback-Leibler divergence of the posterior from a prior N(0, 1). One over
+    the number of training rows makes the mean loss of a row the negative evidence bound (Blundell et al. 2015, eq. 2).
     The bias is a number.
+
+    It draws in evaluation as in training: normalisation that has learnt how noisy its input is, layer after layer, makes
+    of the means without their noise what no training has seen.
 
     Parameters
     ----------
@@ -34,12 +37,10 @@ class Variational(layers.Layer):
         Side of the convolution's kernel; 0 for a dense layer.
     stride : int
         Of the convolution, whose padding is "same".
-    rows : int
-        Number of rows of the training.
+    share : float
+        Of the divergence that is the loss.
     seeds : tuple of int
         Of the initial weights and of the noise.
-    always : bool
-        Draw in inference too; else the means are used there.
     """
 
     def __init__(
@@ -48,14 +49,13 @@ class Variational(layers.Layer):
         *,
         kernel: int,
         stride: int,
-        rows: int,
+        share: float,
         seeds: tuple[int, int],
-        always: bool,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.width, self.kernel, self.stride = width, kernel, stride
-        self.rows, self.seeds, self.always = rows, seeds, always
+        self.share, self.seeds = share, seeds
 
     def build(self, input_shape: Any) -> None:
         """Make the posterior: means as a plain layer begins, small deviations."""
@@ -68,15 +68,13 @@ class Variational(layers.Layer):
         self.bias = self.add_weight(shape=(self.width,), initializer="zeros", name="bias")
         self.built = True
 
-    def call(self, inputs: Any, training: bool = False) -> Any:
+    def call(self, inputs: Any) -> Any:
         """Return the layer's output for ``inputs[0]``; ``inputs[1]`` ``(batch,)`` are the rows' draws."""
         x, draw = inputs
         deviation = ops.softplus(self.rho)
         divergence = ops.sum(0.5 * (deviation**2 + self.mean**2 - 1) - ops.log(deviation))
-        self.add_loss(divergence / self.rows)
+        self.add_loss(self.share * divergence)
         mean = self._apply(x, self.mean) + self.bias
-        if not (training or self.always):
-            return mean
         spread = ops.sqrt(self._apply(x**2, deviation**2) + _FLOOR)
         return mean + spread * self._noise(draw, mean.shape[1:])
 

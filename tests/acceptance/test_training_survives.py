@@ -98,9 +98,9 @@ def middle_of_an_epoch(run: MillRun) -> bool:
     return last.get("epoch", 0) > 1 and 0 < last.get("batch", 0) < last.get("batches", 0)
 
 
-def second_generation(folder: Path) -> bool:
-    """Say whether the second generation of the run's training is being begun."""
-    return any(folder.glob("training/*/generation-0002/job-0.json"))
+def generations(folder: Path) -> int:
+    """Return how many generations of the run's training have been begun."""
+    return len(list(folder.glob("training/*/generation-*/job-0.json")))
 
 
 def trained(run: MillRun) -> dict[str, Any]:
@@ -133,8 +133,9 @@ def test_a_worker_is_killed_in_an_epoch_and_one_joins_and_every_epoch_is_the_sam
         with process:
             try:
                 wait_for(lambda: middle_of_an_epoch(run), "the middle of an epoch", process)
+                before = generations(folder)
                 wait_for(lambda: cluster.host_of(0), "the first trainer", process).kill()
-                wait_for(lambda: second_generation(folder), "the second generation", process)
+                wait_for(lambda: generations(folder) > before, "the next generation", process)
                 cluster.join()
                 out, _ = process.communicate(timeout=PATIENCE_S)
             finally:

@@ -8,8 +8,8 @@ from model.variational import Variational
 ROWS = 1000
 
 
-def _layer(inputs, width=2, *, kernel=0, always=True, mean=None, rho=-1.0, seed=5):
-    layer = Variational(width, kernel=kernel, stride=1, rows=ROWS, seeds=(1, seed), always=always)
+def _layer(inputs, width=2, *, kernel=0, mean=None, rho=-1.0, seed=5):
+    layer = Variational(width, kernel=kernel, stride=1, share=1 / ROWS, seeds=(1, seed))
     layer([inputs, np.zeros(len(inputs), "i4")])
     means, rhos, bias = layer.get_weights()
     layer.set_weights(
@@ -45,8 +45,3 @@ def test_a_row_has_its_own_noise_whatever_is_beside_it(shape, kernel):
     assert np.abs(np.asarray(layer([x, draws + 9])) - whole).max() > 0.01
 
 
-def test_without_passes_the_mean_is_answered_and_in_training_a_draw():
-    x, draws = np.ones((4, 3), "f4"), np.arange(4, dtype="i4")
-    layer = _layer(x, always=False, mean=0.5)
-    assert np.asarray(layer([x, draws])) == pytest.approx(np.full((4, 2), 1.75))
-    assert np.asarray(layer([x, draws], training=True)).std() > 0.1

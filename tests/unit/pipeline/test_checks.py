@@ -67,7 +67,7 @@ def test_without_images_a_run_is_for_presets_that_take_none_and_for_no_other():
         try:
             check(
                 run_file(
-                    model={"preset": name},
+                    model={"preset": name, "passes": 2 * preset["network"]["bayesian"]},
                     images={"source": "none"},
                     samples={"spectro": {"sql": f"SELECT {columns} FROM SpecObj"}},
                     target={"definition": definition},
@@ -80,6 +80,19 @@ def test_without_images_a_run_is_for_presets_that_take_none_and_for_no_other():
     for name, words in refused.items():
         assert f"preset {name!r} takes images, and images.source is 'none'" in words
         assert "set images.source" in words
+
+
+@pytest.mark.parametrize("passes", [0, 1])
+def test_a_bayesian_network_is_refused_with_one_pass(passes: int):
+    columns = ", ".join(["specobjid, ra, dec, z", *intake_of(load_preset("csst-mlp-bayesian")).vector.columns])
+    with pytest.raises(ModelError, match=rf"model\.passes is {passes}, and preset 'csst-mlp-bayesian'"):
+        check(
+            run_file(
+                model={"preset": "csst-mlp-bayesian", "passes": passes},
+                images={"source": "none"},
+                samples={"spectro": {"sql": f"SELECT {columns} FROM SpecObj"}},
+            )
+        )
 
 
 def test_columns_that_the_vector_needs_and_a_sample_does_not_select_are_named():
