@@ -10,6 +10,7 @@ import argparse
 import datetime
 import html
 import json
+import math
 import os
 import re
 import subprocess
@@ -88,7 +89,7 @@ def table_of(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
         names = [name for name in names if name != "sigma"]  # the definition has no scatter of its own
     lines = [f"| preset | {' | '.join(names)} | N | seeds |", "| --- " * (len(names) + 3) + "|"]
     for run, results in found.items():
-        columns = [_spread([each[name] for each in numbers[run]]) for name in names]
+        columns = [_spread([each.get(name, math.nan) for each in numbers[run]]) for name in names]
         if len(results) > 1:
             columns[0] += f" ({', '.join(f'{each[names[0]]:.4f}' for each in numbers[run])})"
         count = ", ".join(f"{result['n']:,}" for result in results)

@@ -40,7 +40,8 @@ LATER = (
         "vector.kind",
     ),
     *("input.arcsec_per_pixel", "input.bands", "input.pixels", "input.unit"),
-    *("network.bayesian", "network.divergence", "network.end", "network.faithful", "network.frozen", "network.l2"),
+    *("network.bayesian", "network.divergence", "network.end"),
+    *("network.faithful", "network.frozen", "network.l2"),
 )
 """Keys that came after version 0.1.0: where they have ``_base``'s value a preset's dict and digest are as they were, so
 that its runs find their networks again."""

@@ -26,8 +26,8 @@ class Variational(layers.Layer):
     the number of training rows makes the mean loss of a row the negative evidence bound (Blundell et al. 2015, eq. 2).
     The bias is a number.
 
-    It draws in evaluation as in training: normalisation that has learnt how noisy its input is, layer after layer, makes
-    of the means without their noise what no training has seen.
+    It draws in evaluation as in training: a normalisation after it has learnt how noisy its input is, and makes of
+    means without noise what no training has seen.
 
     Parameters
     ----------

@@ -4,7 +4,6 @@ One direction, no way back. Every stage asks the ledger what is left, maps a pur
 units and records receipts as they come; so any process may die at any moment, and running again goes on.
 """
 
-import json
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +20,7 @@ from pipeline.mill import Mill
 from pipeline.provenance import of_rows
 from pipeline.recalibrating import calibrate, learnt
 from pipeline.report.facts import ReportFacts
-from pipeline.reporting import gather, parts_of
+from pipeline.reporting import as_json, gather, parts_of
 from pipeline.sources.choice import source_of
 from pipeline.stores.catalogue_versions import list_versions
 from pipeline.stores.staging import Staging, disk_errors
@@ -248,6 +247,6 @@ def make_report(mill: Mill, *, facts: ReportFacts, unit: Unit) -> Receipt:
     started = time.monotonic()
     with disk_errors(report_path(mill)):
         path = find("pipeline.report.page:write_report")(facts, report_path(mill))
-        write_durably(mill.folder / METRICS, (json.dumps(facts.metrics, indent=1) + "\n").encode())
+        write_durably(mill.folder / METRICS, as_json(facts.metrics))
         (mill.folder / SO_FAR).unlink(missing_ok=True)
     return Receipt(1, path.stat().st_size, time.monotonic() - started, unit.inputs, worker=whoami())

@@ -1,5 +1,6 @@
 """Gather what the report shows: numbers of the ledger, and the paths of the products."""
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,16 @@ def metrics_of_test_part(run_file: RunFile, parts: Iterable[Path]) -> dict[str, 
         return measure_by(run_file.target.definition, np.concatenate(truth), np.concatenate(estimate))
     except ModelError:  # no finite pair: a sample so small that its test part is empty
         return {}
+
+
+def as_json(metrics: Mapping[str, Any]) -> bytes:
+    """Return metrics as JSON, with null for what is not a finite number, which JSON does not have.
+
+    >>> json.loads(as_json({"pearson": float("nan"), "n": 3}))
+    {'pearson': None, 'n': 3}
+    """
+    values = json.loads(json.dumps(metrics), parse_constant=lambda word: None)
+    return (json.dumps(values, indent=1) + "\n").encode()
 
 
 def tested_samples(run_file: RunFile) -> list[str]:

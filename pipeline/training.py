@@ -113,7 +113,7 @@ def pretrain(mill: Mill, rows: Receipt, fetched: Mapping[str, Receipt]) -> dict[
     def arguments(unit: Unit, staging: Staging) -> dict[str, Any]:
         job = _job(mill, unit, home, rows, overrides={}, seed=run_file.seed)
         return {
-            "job": job | {"preset": unit.key, "overrides": overrides},
+            "job": job | {"preset": unit.key, "overrides": overrides, "export": False},
             "staging": staging,
             "final": str(mill.folder / "pretrained" / unit.inputs[:16]),
         }

@@ -43,5 +43,3 @@ def test_a_row_has_its_own_noise_whatever_is_beside_it(shape, kernel):
     order = [4, 0, 3]
     assert np.asarray(layer([x[order], draws[order]])) == pytest.approx(whole[order], abs=1e-6)
     assert np.abs(np.asarray(layer([x, draws + 9])) - whole).max() > 0.01
-
-
