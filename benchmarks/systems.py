@@ -89,7 +89,7 @@ def table_of(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
         names = [name for name in names if name != "sigma"]  # the definition has no scatter of its own
     lines = [f"| preset | {' | '.join(names)} | N | seeds |", "| --- " * (len(names) + 3) + "|"]
     for run, results in found.items():
-        columns = [_spread([each.get(name, math.nan) for each in numbers[run]]) for name in names]
+        columns = [_spread([each[name] for each in numbers[run]]) for name in names]
         if len(results) > 1:
             columns[0] += f" ({', '.join(f'{each[names[0]]:.4f}' for each in numbers[run])})"
         count = ", ".join(f"{result['n']:,}" for result in results)
@@ -99,7 +99,11 @@ def table_of(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
 
 def _numbers(result: Mapping[str, Any]) -> dict[str, float]:
     """Return the numbers of a `metrics.json` by name, those of a detector at each rate of false alarms, too."""
-    plain = {key: value for key, value in result.items() if isinstance(value, int | float)}
+    plain = {
+        key: math.nan if value is None else value
+        for key, value in result.items()
+        if value is None or isinstance(value, int | float)
+    }
     alarms = {
         f"true at {alarm['false_alarm']:.0%}": alarm["true_alarm"] for alarm in result.get("alarms", ())
     }

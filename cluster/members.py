@@ -31,7 +31,7 @@ BEGUN = "begun_member"
 """The first event of a member, which is for its group alone."""
 JOB_NAMES = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "JOB_ID")
 _POLL_S = 0.05
-_PORTS = range(20_000, 32_000)
+_PORTS = range(20_000, 30_000)
 _TRIES = 100
 
 _lock = threading.Lock()
@@ -169,7 +169,7 @@ async def _end(worker: str, key: str, within_s: float) -> bool:
 
 
 def _free_port(host: str) -> int:
-    """Return one below those that systems give to whoever asks for any: it is still free when a trainer has begun."""
+    """Return one below those that Linux gives to whoever asks for any: hardly anyone takes it before the trainer."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     for port in random.SystemRandom().sample(_PORTS, _TRIES):
         with socket.socket(family, socket.SOCK_STREAM) as one:
@@ -181,7 +181,7 @@ def _free_port(host: str) -> int:
                 return port
     raise WorkerError(
         f"there is no free port on {host} for a trainer: {reason}",
-        f"end what holds the ports {_PORTS.start} to {_PORTS.stop - 1} there; then run it again",
+        f"see that the host has this address, and what holds its ports {_PORTS.start} to {_PORTS.stop - 1}",
     ) from reason
 
 

@@ -41,8 +41,7 @@ class Style:
 
     ``synchronized``: batch normalisation is shared by all processes of a training. ``precision``: a Keras policy
     such as ``mixed_bfloat16`` for convolutions and dense layers; variables are float32. ``monte_carlo``: dropout
-    is active in inference too, and so are the posteriors of variational layers; ``rows`` is the number of rows that
-    are learnt from.
+    is active in inference too. ``rows`` is the number of rows that are learnt from.
     """
 
     seeds: Seeds

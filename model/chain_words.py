@@ -82,10 +82,9 @@ def layers_of(branch: Settings, network: Settings) -> Iterator[Settings]:
         yield from [own] * layer.get("repeat", 1)
 
 
-def is_drawn(layer: Settings, network: Settings) -> bool:
-    """Whether a layer gives other numbers to other draws: dropout, or weights with a posterior."""
-    dropped = layer["kind"] == "dropout" and dropout_rate(layer, network) > 0
-    return dropped or bool(layer.get("variational"))
+def drops(layer: Settings, network: Settings) -> bool:
+    """Whether a layer is dropout, and drops anything."""
+    return layer["kind"] == "dropout" and dropout_rate(layer, network) > 0
 
 
 def is_always_drawn(layer: Settings, network: Settings) -> bool:

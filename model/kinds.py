@@ -173,6 +173,11 @@ def check_kinds(preset: Preset) -> None:
     for key, value in found.items():
         _check_range(key, value)
     _check_fits(found)
+    if found["network.divergence"] != 1 and not preset.is_bayesian:
+        raise ModelError(
+            "network.divergence is for networks whose weights have posteriors",
+            "leave out model.overrides.network.divergence",
+        )
     intake = intake_of(preset)  # its branches and its vector fit each other
     check_views(preset, image=intake.image)
 

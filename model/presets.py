@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from model.chain_words import is_always_drawn, is_drawn, layers_of, used_branches
+from model.chain_words import drops, is_always_drawn, layers_of, used_branches
 from schemas.errors import ModelError
 
 _FOLDER = Path(__file__).parent / "presets"
@@ -68,20 +68,24 @@ class Preset:
         network = self["network"]
         if network["kind"] != "chains":
             return network["dropout"] > 0
-        return network["bayesian"] or any(is_drawn(layer, network) for layer in self._layers())
+        return self.is_bayesian or any(drops(layer, network) for layer in self._layers())
+
+    @property
+    def is_bayesian(self) -> bool:
+        """Whether weights of the network have posteriors, so that each answer is of other weights."""
+        return self["network"]["bayesian"] or any(layer.get("variational") for layer in self._layers())
 
     @property
     def always_draws(self) -> bool:
         """Whether what the network says of a row depends on the row's draw in evaluation too, without passes."""
         network = self["network"]
-        return network["kind"] == "chains" and (
-            network["bayesian"] or any(is_always_drawn(layer, network) for layer in self._layers())
-        )
+        return self.is_bayesian or any(is_always_drawn(layer, network) for layer in self._layers())
 
     def _layers(self) -> Iterator[Mapping[str, Any]]:
-        """Yield the layers of a network of chains, branch by branch."""
+        """Yield the layers of a network of chains, branch by branch; no other kind says its layers."""
         network = self["network"]
-        return (layer for branch in used_branches(network) for layer in layers_of(branch, network))
+        branches = used_branches(network) if network["kind"] == "chains" else []
+        return (layer for branch in branches for layer in layers_of(branch, network))
 
     @property
     def digest(self) -> str:

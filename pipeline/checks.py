@@ -183,7 +183,7 @@ def _check_passes(run_file: RunFile, preset: Preset) -> None:
             "as it is overridden has no dropout: all of them would be the same",
             "set model.passes to 0, or network.dropout above 0 (model.overrides, search.fields)",
         )
-    if run_file.model.passes < 2 and preset["network"]["bayesian"]:
+    if run_file.model.passes < 2 and preset.is_bayesian:
         raise ModelError(
             f"model.passes is {run_file.model.passes}, and preset {preset.name!r} draws its weights anew in each pass: "
             "the answer of one pass is no answer of a Bayesian network",

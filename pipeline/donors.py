@@ -18,6 +18,7 @@ _SHARED = (
     "training.",
     "network.faithful",
     "network.bayesian",
+    "network.divergence",
 )
 """What of a run's overrides holds for the presets that its own begins with, too."""
 

@@ -143,7 +143,7 @@ def _quality(metrics: Mapping[str, Any]) -> str:
         return "not measured: the test part is empty"
     kind = kind_of(metrics["definition"])
     words = {REGRESSION: _of_numbers, DETECTION: _of_alarms, PIXELS: _of_pixels}.get(kind, _of_redshifts)
-    what = "windows" if kind == PIXELS else "galaxies"
+    what = {PIXELS: "windows", DETECTION: "objects"}.get(kind, "galaxies")
     return f"{words(metrics)} on {metrics['n']:,} test {what} ({metrics['definition']}: {metrics['text']})"
 
 

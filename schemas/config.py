@@ -89,7 +89,8 @@ class Cube(Section):
 class Model(Section):
     """The network: a preset's name, what of it is changed, and what computes it.
 
-    ``passes`` are those of Monte-Carlo dropout, each with other neurons left out; 0 predicts once, with all.
+    ``passes`` are those of Monte-Carlo dropout, each with other neurons left out; 0 predicts once, with all. A Bayesian
+    network draws its weights anew in each, and needs two or more.
     ``begin_with`` are folders of finished runs, or of bundles, whose layers of the same names the network begins with:
     those of a preset that it would begin with anyway are then not trained again.
     """

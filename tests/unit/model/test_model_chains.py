@@ -39,9 +39,19 @@ def test_a_network_has_the_layers_and_weights_that_its_words_say(name):
 
 
 def test_the_head_of_a_bayesian_network_has_a_posterior_too():
-    network = build_network(load_preset("csst-mlp-bayesian"), STAMPS, seed=1, monte_carlo=True)
+    network = build_network(load_preset("csst-mlp-bayesian"), STAMPS, seed=1)
     drawn = [layer.name for layer in network.layers if type(layer).__name__ == "Variational"]
     assert drawn == [*(f"mlp_dense_{number}" for number in range(1, 7)), "head_1"]
+
+
+def test_the_divergence_of_the_posteriors_counts_as_much_as_the_preset_says():
+    import keras
+
+    whole, part = (
+        build_network(load_preset("csst-mlp-bayesian", {"network.divergence": each}), STAMPS, seed=1, rows=50)
+        for each in (1.0, 0.02)
+    )
+    assert float(keras.ops.sum(part.losses)) == pytest.approx(0.02 * float(keras.ops.sum(whole.losses)))
 
 
 def test_the_slopes_of_prelu_are_one_a_channel():

@@ -87,6 +87,7 @@ def test_a_key_that_the_rest_of_the_preset_has_no_use_for_is_refused(name, overr
         ("photometry", {"input.average_symmetries": True}, "input.average_symmetries is for images"),
         ("light", {"network.frozen": ["dense"]}, "network.frozen is for network.kind 'chains' only"),
         ("light", {"network.bayesian": True}, "network.bayesian is for network.kind 'chains' only"),
+        ("csst-mlp", {"network.divergence": 0.02}, "network.divergence is for networks whose weights have"),
     ],
 )
 def test_what_the_network_would_pass_over_in_silence_is_refused(name, overrides, words):

@@ -88,6 +88,9 @@ def test_only_layers_that_never_rest_make_a_network_draw_in_evaluation():
     branches = {"network.branches": [{"name": "cnn", "input": "image", "layers": layers}]}
     assert not load_preset("menko", branches).always_draws
     assert load_preset("menko", branches | {"network.dropout": 0.1}).always_draws
+    layers[1] = {"kind": "dense", "units": 2, "variational": True}
+    own = load_preset("menko", branches)
+    assert own.always_draws and own.is_bayesian and own.drops
 
 
 def test_a_preset_of_an_earlier_version_has_the_digest_it_had_and_can_still_be_read():

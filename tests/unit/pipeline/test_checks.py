@@ -67,7 +67,7 @@ def test_without_images_a_run_is_for_presets_that_take_none_and_for_no_other():
         try:
             check(
                 run_file(
-                    model={"preset": name, "passes": 2 * preset["network"]["bayesian"]},
+                    model={"preset": name, "passes": 2 if preset.is_bayesian else 0},
                     images={"source": "none"},
                     samples={"spectro": {"sql": f"SELECT {columns} FROM SpecObj"}},
                     target={"definition": definition},

@@ -52,6 +52,15 @@ def test_what_cannot_be_begun_with_is_refused_with_a_remedy(tmp_path):
         trained_before(a_run(one))
 
 
+def test_how_much_the_prior_counts_is_said_of_the_donors_too():
+    words = ["model.preset=csst-hybrid-transfer-bayesian", "model.overrides.network.divergence=0.5"]
+    donors = donors_of(load_run_file(CSST, words=words))
+    assert {name: preset["network"]["divergence"] for name, preset in donors.items()} == {
+        "csst-cnn-bayesian": 0.5,
+        "csst-mlp-bayesian": 0.5,
+    }
+
+
 def test_a_run_s_optimizer_is_its_donors_too_but_not_what_is_frozen():
     run_file = load_run_file(CSST, words=['model.overrides.network.frozen=["mlp_dense_1"]'])
     assert shared_overrides(run_file) == {"optimizer.schedule": "cosine"}
