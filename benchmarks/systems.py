@@ -36,7 +36,7 @@ COLOURS = (
     "--green:#009e74;--sans:sans-serif"
 )
 """The page's variables by day, which a figure needs where it stands alone."""
-SECTIONS = ("estimates", "pixels", "fields")
+SECTIONS = ("estimates", "pdfs", "pixels", "fields")
 """Sections of a report whose tables are copied."""
 HIDDEN = {"n", "n_noise", "n_signal", "outlier_threshold"}
 

@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.metrics import photoz_metrics
-from model.pdfs import pdf_metrics
 from schemas.errors import ModelError
 
 Array = NDArray[Any]
@@ -23,8 +22,6 @@ Row = dict[str, Any]
 
 NUMBERS = ("sigma", "sigma_nmad", "bias", "outlier_fraction", "rmse", "mae", "r2")
 """Numbers of `model.metrics.Metrics` that a row has, each with its 1-σ uncertainty under ``<name>_err``."""
-PDF_NUMBERS = ("crps", "cde_loss", "pit_ks", "coverage_68", "coverage_95")
-"""Those of `model.pdfs.pdf_metrics`, where there are PDFs."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +77,6 @@ def table(
     *,
     subsets: Sequence[Subset] = (),
     definition: str = "skymill",
-    scores: Array | None = None,
     bootstrap: Bootstrap = _BOOTSTRAP,
 ) -> list[Row]:
     """Return the metrics of each subset, and last of all objects.
@@ -93,8 +89,6 @@ def table(
         From `by_magnitude` and `by_interval`, or classes of one's own.
     definition : str
         A key of `model.metrics.DEFINITIONS`.
-    scores : ndarray, optional
-        `model.pdfs.pdf_scores` of the same objects, ``(n, 3)``.
     bootstrap : Bootstrap
         How uncertainties are estimated.
 
@@ -102,8 +96,8 @@ def table(
     -------
     list of dict
         ``by``, ``subset``, ``n``, ``missing`` (objects without a label or an estimate, which are not in ``n``), then
-        `NUMBERS`, ``outlier_threshold``, `PDF_NUMBERS`, their uncertainties, ``definition`` and ``text``. What cannot
-        be said of a subset is None.
+        `NUMBERS`, ``outlier_threshold``, their uncertainties, ``definition`` and ``text``. What cannot be said of a
+        subset is None.
 
     Raises
     ------
@@ -111,12 +105,12 @@ def table(
         The arrays differ in length, or the definition is not known.
     """
     lengths = {len(z_true), len(z_pred), *(len(subset.inside) for subset in subsets)}
-    if len(lengths | ({len(scores)} if scores is not None else set())) > 1:
+    if len(lengths) > 1:
         raise ModelError(
             f"expected arrays of one length, found {sorted(lengths)}", "pass the same objects in all of them"
         )
     text = photoz_metrics(np.zeros(1), np.zeros(1), definition=definition).text
-    pairs = _Pairs(np.asarray(z_true, np.float64), np.asarray(z_pred, np.float64), scores, definition)
+    pairs = _Pairs(np.asarray(z_true, np.float64), np.asarray(z_pred, np.float64), definition)
     whole = Subset("all", "all", np.ones(len(z_true), bool))
     return [
         {**_row(pairs, subset, bootstrap), "definition": definition, "text": text}
@@ -130,22 +124,14 @@ class _Pairs:
 
     true: Array
     pred: Array
-    scores: Array | None
     definition: str
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Names of the numbers that have an uncertainty."""
-        return (*NUMBERS, *(PDF_NUMBERS if self.scores is not None else ()))
 
     def measured(self, chosen: Array, *, interval: bool) -> Row:
         """Return the numbers of some objects, given by their places."""
         found = photoz_metrics(
             self.true[chosen], self.pred[chosen], definition=self.definition, interval=interval
         ).as_dict()
-        if self.scores is not None:
-            found |= pdf_metrics(self.scores[chosen])
-        return {name: _said(found[name]) for name in (*self.names, "outlier_threshold")}
+        return {name: _said(found[name]) for name in (*NUMBERS, "outlier_threshold")}
 
 
 def _row(pairs: _Pairs, subset: Subset, bootstrap: Bootstrap) -> Row:
@@ -155,7 +141,7 @@ def _row(pairs: _Pairs, subset: Subset, bootstrap: Bootstrap) -> Row:
     if len(chosen):
         row |= pairs.measured(chosen, interval=subset.interval)
     else:
-        row |= dict.fromkeys([*pairs.names, "outlier_threshold"])
+        row |= dict.fromkeys([*NUMBERS, "outlier_threshold"])
     return row | _uncertainties(pairs, subset, chosen, bootstrap)
 
 
@@ -167,7 +153,7 @@ def _uncertainties(pairs: _Pairs, subset: Subset, chosen: Array, bootstrap: Boot
         for _ in range(bootstrap.resamples if len(chosen) > 1 else 0)
     ]
     errors: Row = {}
-    for name in pairs.names:
+    for name in NUMBERS:
         values = [one[name] for one in drawn if one[name] is not None]
         errors[f"{name}_err"] = float(np.std(values, ddof=1)) if len(values) > 1 else None
     return errors

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from model.pdfs import crps, pit
+from model.pdfs import pdf_scores
 from pipeline.report.facts import SampleFacts
 from pipeline.report.markup import count
 from pipeline.report.sampling import Reservoir
@@ -73,12 +73,16 @@ class Tally:
 
 @dataclass(frozen=True)
 class Calibration:
-    """PIT and CRPS values of at most `MAX_PDFS` test galaxies, and a few PDFs to show."""
+    """`model.pdfs.pdf_scores` of at most `MAX_PDFS` test galaxies, ``(n, 3)``, and a few PDFs to show."""
 
-    pit: NDArray[Any]
-    crps: NDArray[Any]
+    scores: NDArray[Any]
     edges: NDArray[Any]
     shown: tuple[tuple[int, NDArray[Any]], ...]
+
+    @property
+    def pit(self) -> NDArray[Any]:
+        """Each galaxy's probability integral transform, ``(n,)``."""
+        return self.scores[:, 0]
 
 
 def survey(
@@ -132,7 +136,7 @@ def calibrate(
     if len(cloud) > MAX_PDFS:
         drawn = np.random.default_rng(seed).choice(len(cloud), MAX_PDFS, replace=False)
         chosen = np.union1d(drawn, np.asarray(shown, np.int64))
-    pits, scores = [], []
+    scores = []
     pictures: dict[int, NDArray[Any]] = {}
     edges, wanted = np.empty(0), set(shown)
     for sample, part in sorted({(int(cloud.sample[i]), int(cloud.part[i])) for i in chosen}):
@@ -142,13 +146,12 @@ def calibrate(
             continue
         pdfs, edges = found
         good = np.isfinite(pdfs).all(axis=1)
-        pits.append(pit(pdfs[good], edges, cloud.z_spec[here][good]))
-        scores.append(crps(pdfs[good], edges, cloud.z_spec[here][good]))
+        scores.append(pdf_scores(pdfs[good], edges, cloud.z_spec[here][good]))
         pictures |= {int(i): pdf for i, pdf in zip(here, pdfs, strict=True) if int(i) in wanted}
-    if not pits:
+    if not any(map(len, scores)):
         return None
     ordered = tuple((i, pictures[i]) for i in shown if i in pictures)
-    return Calibration(np.concatenate(pits), np.concatenate(scores), edges, ordered)
+    return Calibration(np.concatenate(scores), edges, ordered)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.metrics import DEFINITIONS, photoz_metrics
+from model.pdfs import pdf_metrics
 from pipeline.report import plots_redshift as plots
 from pipeline.report.against import by_columns
 from pipeline.report.facts import ReportFacts
@@ -98,11 +99,9 @@ def pdfs(facts: ReportFacts, found: Gathered) -> Raw:
         return section(
             "pdfs", title, sentence("The predictions hold no PDF, or no test galaxy has a label.", quiet=True)
         )
-    numbers = (
-        f"CRPS {decimal(calibration.crps.mean(), digits=5)} (mean over N = {count(len(calibration.pit))}, in "
-        "units of the target; lower is better). A calibrated network has a flat PIT histogram and a coverage "
-        "on the diagonal; a PIT heaped at both ends means PDFs that are too narrow, one heaped in the middle "
-        "PDFs that are too broad."
+    meaning = (
+        "A calibrated network has a flat PIT histogram and a coverage on the diagonal; a PIT heaped at both ends means "
+        "PDFs that are too narrow, one heaped in the middle PDFs that are too broad."
     )
     curves = grid(
         (
@@ -120,7 +119,22 @@ def pdfs(facts: ReportFacts, found: Gathered) -> Raw:
         "PDFs of test galaxies drawn at random: the true value (solid, orange), the estimate (dashed, green)."
     )
     examples = _examples(calibration, found.cloud, plots.Words(facts.target))
-    return section("pdfs", title, sentence(numbers), curves, told, examples)
+    return section("pdfs", title, _scores(calibration), sentence(meaning), curves, told, examples)
+
+
+def _scores(calibration: Calibration) -> Raw:
+    found = pdf_metrics(calibration.scores)
+    numbers = [decimal(found[name], digits=5) for name in ("crps", "cde_loss", "pit_ks")]
+    shares = [percent(found[name]) for name in ("coverage_68", "coverage_95")]
+    return table(
+        ["N", "CRPS", "CDE loss", "PIT KS", "inside 68 %", "inside 95 %"],
+        [[count(len(calibration.scores)), *numbers, *shares]],
+        words=0,
+        note="Means of the continuous ranked probability score, in units of the target, and of the conditional "
+        "density estimation loss (Izbicki and Lee 2017), in their inverse: lower is better. PIT KS: the largest "
+        "distance of the PITs' distribution from a uniform one (Kolmogorov and Smirnov). Inside: true values in "
+        "the central interval of that probability.",
+    )
 
 
 def _examples(calibration: Calibration, cloud: Cloud, words: plots.Words) -> Raw:

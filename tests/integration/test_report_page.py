@@ -19,7 +19,7 @@ import pytest
 import zarr
 
 from model.metrics import photoz_metrics
-from model.pdfs import crps
+from model.pdfs import pdf_metrics, pdf_scores
 from pipeline.report import cubes, predictions, work
 from pipeline.report.facts import FailureCount, ReportFacts, SampleFacts, Trial
 from pipeline.report.page import write_report
@@ -222,10 +222,15 @@ def test_the_numbers_are_those_of_the_test_part(html: str) -> None:
     assert f"N = {len(tested['z'])}" in words
 
 
-def test_the_crps_is_that_of_the_pdfs_on_disk(html: str) -> None:
+def test_how_good_the_pdfs_are_is_that_of_those_on_disk(html: str) -> None:
     tested = _tested()
-    expected = crps(tested["pdf"].astype(np.float64), EDGES, tested["z"].astype(np.float64)).mean()
-    assert f"CRPS {expected:.5f}" in _Page(html).words
+    expected = pdf_metrics(
+        pdf_scores(tested["pdf"].astype(np.float64), EDGES, tested["z"].astype(np.float64))
+    )
+    said = re.search(r"inside 95 %(.*?)Means of", _Page(html).words)
+    numbers = "".join(f"{expected[name]:.5f}" for name in ("crps", "cde_loss", "pit_ks")).replace("-", "−")
+    shares = "".join(f"{100 * expected[name]:.2f} %" for name in ("coverage_68", "coverage_95"))
+    assert said and said[1].replace("\u202f", " ") == f"{len(tested['z'])}{numbers}{shares}"
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 
 from model.metrics import photoz_metrics
-from model.pdfs import pdf_scores
 from model.tables import Bootstrap, Subset, by_interval, by_magnitude, table
 from schemas.errors import ModelError
 
@@ -92,19 +91,8 @@ def test_in_intervals_of_z_the_bias_of_the_interval_is_taken():
     assert part["bias"] == pytest.approx(0.02) and whole["bias"] == pytest.approx(0.07 / 3)
 
 
-def test_scores_of_pdfs_are_measured_by_subset_too():
-    edges = np.linspace(0, 1, 21)
-    scores = pdf_scores(np.full((N, 20), 1 / 20), edges, TRUE)
-    bright, _, whole = table(TRUE, PRED, subsets=by_magnitude(R, [21.5]), scores=scores, bootstrap=FEW)
-    assert whole["crps"] == pytest.approx(scores[:, 1].mean())
-    assert bright["crps"] == pytest.approx(scores[R <= 21.5, 1].mean())
-    assert whole["pit_ks"] < 0.06 and whole["crps_err"] > 0
-
-
 def test_arrays_of_other_lengths_and_unknown_definitions_are_refused():
     with pytest.raises(ModelError, match="one length"):
         table(TRUE, PRED, subsets=by_magnitude(R[:-1], [21.5]))
-    with pytest.raises(ModelError, match="one length"):
-        table(TRUE, PRED, scores=np.zeros((3, 3)))
     with pytest.raises(ModelError, match="no definition"):
         table(TRUE, PRED, definition="nmad")
