@@ -29,7 +29,7 @@ run: setup
 	$(BIN)/skymill run $(SURVEY)
 
 test: setup
-	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 lab: # a shell on the login node of a small Slurm cluster on this machine (root on Debian)
 	$(PYTHON) tests/slurm/lab.py shell

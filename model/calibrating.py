@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
+from scipy.special import ndtr
 
 from model.answering import answered
 from model.cubes import Cube
@@ -194,7 +194,7 @@ def _fit_alpha(evidence: Array) -> Numbers:
 
 def _pits_of_gaussians(evidence: Array, fitted: Numbers | None = None) -> Array:
     truth, estimate, error = evidence.T
-    return np.asarray(norm.cdf((truth - estimate) / (error * (fitted["alpha"] if fitted else 1.0))))
+    return np.asarray(ndtr((truth - estimate) / (error * (fitted["alpha"] if fitted else 1.0))))
 
 
 def _central(pits: Array) -> Array:

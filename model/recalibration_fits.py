@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator
 from scipy.optimize import bisect
-from scipy.stats import kstwo, norm
+from scipy.special import ndtri
+from scipy.stats import kstwo
 
 from schemas.errors import ModelError
 
@@ -100,7 +101,7 @@ def fit_alpha(z_true: Array, z_phot: Array, error: Array, *, least: int = MIN_RO
     used = np.isfinite(z_true) & np.isfinite(z_phot) & np.isfinite(error) & (error > 0)
     check_enough(int(used.sum()), least)
     pull = np.sort(np.abs(z_true[used] - z_phot[used]) / error[used])
-    reach = norm.ppf((1 + _LEVELS) / 2)
+    reach = ndtri((1 + _LEVELS) / 2)
 
     def excess(log_alpha: float) -> float:
         inside = np.searchsorted(pull, reach * np.exp(log_alpha), side="right") / len(pull)

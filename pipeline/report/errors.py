@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from model.definitions import DETECTION, kind_of
 from pipeline.report.facts import ReportFacts
@@ -29,7 +29,7 @@ def errors(facts: ReportFacts) -> Raw:
     inside, rows = np.zeros(len(LEVELS), np.int64), 0
     for truth, estimate, error in _test_part(facts):
         pull = np.abs(truth - estimate) / error
-        inside += (pull[:, None] <= norm.ppf((1 + LEVELS) / 2)).sum(0)
+        inside += (pull[:, None] <= ndtri((1 + LEVELS) / 2)).sum(0)
         rows += len(pull)
     if not rows:
         return Raw("")
