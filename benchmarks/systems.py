@@ -36,7 +36,7 @@ COLOURS = (
     "--green:#009e74;--sans:sans-serif"
 )
 """The page's variables by day, which a figure needs where it stands alone."""
-SECTIONS = ("estimates", "pdfs", "pixels", "fields")
+SECTIONS = ("estimates", "pdfs", "errors", "pixels", "fields")
 """Sections of a report whose tables are copied."""
 HIDDEN = {"n", "n_noise", "n_signal", "outlier_threshold"}
 
@@ -132,14 +132,15 @@ def tables_of(report: Path) -> list[str]:
     """Return the tables of a report's `SECTIONS` as Markdown, each after its title: quality by redshift, of fields …"""
     page = report.read_text(encoding="utf-8")
     sections = re.findall(rf'<section id="(?:{"|".join(SECTIONS)})">(.*?)</section>', page, re.DOTALL)
-    written, title = [], ""
+    written, heading, title = [], [], ""
     for table, tag, words in re.findall(
         r"(<table.*?</table>)|<(h2|h3|summary)\b[^>]*>(.*?)</\2>", "".join(sections), re.DOTALL
     ):
         if table:
-            written += [f"{title}:", _as_markdown(table)] if title else [_as_markdown(table)]
+            written += heading + [f"{title}:"] * bool(title) + [_as_markdown(table)]
+            heading = []
         elif tag == "h2":
-            written.append(f"**{_plain(words)}**")
+            heading = [f"**{_plain(words)}**"]
         title = _plain(words) if tag != "h2" else ""
     return written
 

@@ -75,7 +75,8 @@ def test_tables_of_the_estimates_are_copied_as_markdown_and_no_others(tmp_path):
     other = '<section id="work"><table><tr><td>stage</td></tr></table></section>'
     titles = "<h2>Group 1</h2><h3>By <i>z</i>, all</h3><p>told</p>"
     section = f'<section id="estimates">{titles}<table>{cells}</tbody></table></section>'
-    report.write_text(f"{other}{section}{other}")
+    without = '<section id="pdfs"><h2>PDFs</h2><p>There are none.</p></section>'
+    report.write_text(f"{other}{section}{without}{other}")
     assert systems.tables_of(report) == [
         "**Group 1**",
         "By z, all:",
