@@ -36,10 +36,10 @@ lab: # a shell on the login node of a small Slurm cluster on this machine (root 
 
 unit: setup
 	@$(MAKE) --no-print-directory -j 2 --output-sync unit-model unit-rest
-unit-model: # beside the rest: each imports only its own half
-	$(BIN)/python -m pytest -q tests/unit/model model
+unit-model: # beside the rest, which takes as long and does not import TensorFlow
+	$(BIN)/python -m pytest -q tests/unit/model model tests/unit/cluster cluster tests/architecture
 unit-rest:
-	$(BIN)/python -m pytest -q --ignore tests/unit/model --ignore model tests/unit tests/architecture schemas cluster pipeline
+	$(BIN)/python -m pytest -q --ignore tests/unit/model --ignore tests/unit/cluster tests/unit schemas pipeline
 
 check: setup
 	$(BIN)/ruff format --check .
