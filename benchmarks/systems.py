@@ -102,7 +102,7 @@ def _numbers(result: Mapping[str, Any]) -> dict[str, float]:
     plain = {
         key: math.nan if value is None else value
         for key, value in result.items()
-        if value is None or isinstance(value, int | float)
+        if isinstance(value, int | float | None)
     }
     alarms = {
         f"true at {alarm['false_alarm']:.0%}": alarm["true_alarm"] for alarm in result.get("alarms", ())
@@ -132,16 +132,17 @@ def tables_of(report: Path) -> list[str]:
     """Return the tables of a report's `SECTIONS` as Markdown, each after its title: quality by redshift, of fields …"""
     page = report.read_text(encoding="utf-8")
     sections = re.findall(rf'<section id="(?:{"|".join(SECTIONS)})">(.*?)</section>', page, re.DOTALL)
-    written, heading, title = [], [], ""
+    written, heading, title = list[str](), list[str](), list[str]()
     for table, tag, words in re.findall(
         r"(<table.*?</table>)|<(h2|h3|summary)\b[^>]*>(.*?)</\2>", "".join(sections), re.DOTALL
     ):
         if table:
-            written += heading + [f"{title}:"] * bool(title) + [_as_markdown(table)]
-            heading = []
+            written += [*heading, *title, _as_markdown(table)]
+            heading, title = [], []
         elif tag == "h2":
-            heading = [f"**{_plain(words)}**"]
-        title = _plain(words) if tag != "h2" else ""
+            heading, title = [f"**{_plain(words)}**"], []
+        else:
+            title = [f"{_plain(words)}:"]
     return written
 
 

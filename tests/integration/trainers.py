@@ -8,8 +8,6 @@ import contextlib
 import csv
 import json
 import os
-import random
-import socket
 import subprocess
 import sys
 import threading
@@ -23,6 +21,7 @@ import numpy as np
 import psutil
 from PIL import Image
 
+from cluster.members import _free_port
 from model.jobs import TrainingJob
 from model.launch import run_trainer
 from model.threads import import_with_tensorflow
@@ -85,15 +84,11 @@ def small_job(folder, cube, **changed):
 
 
 def free_addresses(count):
-    """Return addresses on this host that are free now, of ports that nobody is given who asks for any."""
-    addresses: list[str] = []
-    for port in random.SystemRandom().sample(range(20_000, 32_000), 12_000):
-        with socket.socket() as one, contextlib.suppress(OSError):
-            one.bind(("127.0.0.1", port))
-            addresses.append(f"127.0.0.1:{port}")
-        if len(addresses) == count:
-            return tuple(addresses)
-    raise AssertionError("this host has no free ports")
+    """Return addresses on this host that are free now, of ports as trainers have them."""
+    addresses = set[str]()
+    while len(addresses) < count:
+        addresses.add(f"127.0.0.1:{_free_port('127.0.0.1')}")
+    return tuple(addresses)
 
 
 def children_with(word):
